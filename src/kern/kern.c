@@ -1,0 +1,41 @@
+#include "kern/kern.h"
+
+#include "cpu/cpu.h"
+#include "kern/gemm_list.h"
+
+/* Each type of a file has its kernels: the two lists name the same types. */
+#define LV_X(...) +1
+_Static_assert((0 LV_TYPE_LIST(LV_X)) == (0 LV_KERN_TYPES(LV_X)), "a tensor type without kernels");
+#undef LV_X
+
+/* Reference first, then overridden upward. */
+void lv_kern_init(struct lv_kern *k, uint32_t cpu_flags)
+{
+    *k = (struct lv_kern){ .level = "ref" };
+#define LV_X(TYPE, name)                                \
+    k->gemm[LV_TYPE_##TYPE] = lv_gemm_##name##_ref;     \
+    k->pack[LV_TYPE_##TYPE] = lv_pack_##name##_ref;
+    LV_KERN_TYPES(LV_X)
+#undef LV_X
+    lv_kern_init_vec(k, cpu_flags);
+
+#if defined(__x86_64__)
+    if (!(cpu_flags & LV_CPU_AVX2))
+        return;
+    k->level = "avx2";
+#define LV_X(TYPE, name)                                \
+    k->gemm[LV_TYPE_##TYPE] = lv_gemm_##name##_avx2;    \
+    k->pack[LV_TYPE_##TYPE] = lv_pack_##name##_avx2;
+    LV_KERN_TYPES(LV_X)
+#undef LV_X
+
+    if (!(cpu_flags & LV_CPU_AVX512) || !(cpu_flags & LV_CPU_AVX512VNNI))
+        return;
+    k->level = "avx512vnni";
+#define LV_X(TYPE, name)                                \
+    k->gemm[LV_TYPE_##TYPE] = lv_gemm_##name##_avx512;  \
+    k->pack[LV_TYPE_##TYPE] = lv_pack_##name##_avx512;
+    LV_KERN_TYPES(LV_X)
+#undef LV_X
+#endif
+}

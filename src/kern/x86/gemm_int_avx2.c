@@ -1,0 +1,344 @@
+/* Integer weights with 8 x 32-bit vectors: 16 rows (two vectors) by 1 to 4 tokens at a time.
+ *
+ * vpmaddubsw adds two products into a signed 16-bit lane and saturates, so sums are widened to 32 bits before
+ * they can reach 2^15, with |x| <= 128: 4-bit quants after 8 steps (15 * 2 * 128 * 8 = 30720), 5-bit after 4 (31744),
+ * 6-bit after 2 (32256); an 8-bit quant goes as two 4-bit planes. All integers are exact. */
+#include <immintrin.h>
+
+#include "kern/gemm_list.h"
+#include "kern/r32.h"
+
+#define INLINE static inline __attribute__((always_inline))
+#define TILE_TOK 4
+#define AHEAD_BYTES 2560
+
+struct scales {
+    __attribute__((aligned(64))) float d[8][LV_GROUP_ROWS];
+    __attribute__((aligned(64))) float m[8][LV_GROUP_ROWS];
+};
+
+/* Eight rows 8e .. 8e + 7 of a word of a part. */
+INLINE __m256i octet(const uint8_t *kb, uint32_t off, uint32_t word, uint32_t e)
+{
+    return _mm256_loadu_si256((const void *)(kb + off + LV_R32_PART * word + 32 * e));
+}
+
+INLINE __m256i low_nibbles(__m256i v, uint32_t high)
+{
+    return _mm256_and_si256(high ? _mm256_srli_epi16(v, 4) : v, _mm256_set1_epi8(15));
+}
+
+INLINE __m256i fifth_bit(__m256i q, __m256i hi, __m256i bit)
+{
+    const __m256i set = _mm256_cmpeq_epi8(_mm256_and_si256(hi, bit), bit);
+
+    return _mm256_or_si256(q, _mm256_and_si256(set, _mm256_set1_epi8(16)));
+}
+
+/* Four columns 4i .. 4i + 3 of sub-block c (m = c % 4, a constant) as unsigned bytes. Q8_0: as they are. */
+INLINE __m256i quants(enum lv_type type, const uint8_t *kb, uint32_t c, uint32_t m, uint32_t i, uint32_t e)
+{
+    const uint32_t qs = lv_r32_off_qs(type), qh = lv_r32_off_qh(type);
+
+    switch (type) {
+    case LV_TYPE_Q8_0:
+        return octet(kb, qs, i, e);
+    case LV_TYPE_Q4_0:
+    case LV_TYPE_Q4_1:
+        return low_nibbles(octet(kb, qs, i & 3, e), i >> 2);
+    case LV_TYPE_Q5_0:
+    case LV_TYPE_Q5_1:
+        return fifth_bit(low_nibbles(octet(kb, qs, i & 3, e), i >> 2), octet(kb, qh, 0, e),
+                         _mm256_set1_epi8((char)(1u << i)));
+    case LV_TYPE_Q4_K:
+        return low_nibbles(octet(kb, qs, c / 2 * 8 + i, e), m & 1);
+    case LV_TYPE_Q5_K:
+        return fifth_bit(low_nibbles(octet(kb, qs, c / 2 * 8 + i, e), m & 1), octet(kb, qh, i, e),
+                         _mm256_set1_epi8((char)(1u << c)));
+    case LV_TYPE_Q6_K: {
+        const __m256i lo = low_nibbles(octet(kb, qs, c / 4 * LV_R32_Q6_HALF + (m & 1) * 8 + i, e), m >> 1);
+        const __m256i hi = octet(kb, qh, c / 4 * LV_R32_Q6_HALF + i, e);
+        const __m256i two = m == 0 ? _mm256_slli_epi16(hi, 4) : m == 1 ? _mm256_slli_epi16(hi, 2)
+                            : m == 2 ? hi : _mm256_srli_epi16(hi, 2);
+
+        return _mm256_or_si256(lo, _mm256_and_si256(two, _mm256_set1_epi8(48)));
+    }
+    default:
+        return _mm256_setzero_si256();
+    }
+}
+
+INLINE __m256 f32_of_byte(__m256i words, uint32_t byte)
+{
+    return _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srli_epi32(words, (int)(8 * byte)), _mm256_set1_epi32(255)));
+}
+
+/* Eight f16 in the low or high halves of 32-bit words. */
+INLINE __m256 f32_of_half(__m256i words, uint32_t high)
+{
+    const __m256i w = high ? _mm256_srli_epi32(words, 16) : _mm256_and_si256(words, _mm256_set1_epi32(0xffff));
+    const __m128i h = _mm_packus_epi32(_mm256_castsi256_si128(w), _mm256_extracti128_si256(w, 1));
+
+    return _mm256_cvtph_ps(h);
+}
+
+INLINE void scales_k(struct scales *s, const uint8_t *kb)
+{
+    const __m256i m6 = _mm256_set1_epi8(63), m4 = _mm256_set1_epi8(15), hi = _mm256_set1_epi8(48);
+
+    for (uint32_t e = 0; e < 4; e++) {
+        const __m256i dm = octet(kb, 0, 0, e);
+        const __m256i a = octet(kb, 128, 0, e), b = octet(kb, 128, 1, e), u = octet(kb, 128, 2, e);
+        const __m256 d = f32_of_half(dm, 0), neg = _mm256_xor_ps(f32_of_half(dm, 1), _mm256_set1_ps(-0.0f));
+        const __m256i sc[2] = { _mm256_and_si256(a, m6),
+                                _mm256_or_si256(_mm256_and_si256(u, m4),
+                                                _mm256_and_si256(_mm256_srli_epi16(a, 2), hi)) };
+        const __m256i mn[2] = { _mm256_and_si256(b, m6),
+                                _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(u, 4), m4),
+                                                _mm256_and_si256(_mm256_srli_epi16(b, 2), hi)) };
+
+        for (uint32_t c = 0; c < 8; c++) {
+            _mm256_store_ps(s->d[c] + 8 * e, _mm256_mul_ps(d, f32_of_byte(sc[c / 4], c % 4)));
+            _mm256_store_ps(s->m[c] + 8 * e, _mm256_mul_ps(neg, f32_of_byte(mn[c / 4], c % 4)));
+        }
+    }
+}
+
+INLINE __m256 scale_of(enum lv_type type, const struct scales *s, const uint8_t *kb, uint32_t c, uint32_t e)
+{
+    if (lv_r32_block_len(type) == 256 && type != LV_TYPE_Q6_K)
+        return _mm256_load_ps(s->d[c] + 8 * e);
+    if (lv_r32_has_min(type))
+        return f32_of_half(octet(kb, 0, 0, e), 0);
+    return _mm256_cvtph_ps(_mm_loadu_si128((const void *)(kb + 16 * e)));
+}
+
+INLINE __m256 min_of(enum lv_type type, const struct scales *s, const uint8_t *kb, uint32_t c, uint32_t e)
+{
+    if (lv_r32_block_len(type) == 256)
+        return _mm256_load_ps(s->m[c] + 8 * e);
+    return f32_of_half(octet(kb, 0, 0, e), 1);
+}
+
+/* Scale j (0, 1) of the two of 32 columns c of Q6_K. */
+INLINE __m256i scale_q6(const uint8_t *kb, uint32_t c, uint32_t m, uint32_t j, uint32_t e)
+{
+    const int up = 24 - 8 * (int)((m & 1) * 2 + j);
+
+    return _mm256_srai_epi32(_mm256_slli_epi32(octet(kb, 64, c / 2, e), up), 24);
+}
+
+INLINE __m256i widen(__m256i s, __m256i pairs, int16_t by)
+{
+    return _mm256_add_epi32(s, _mm256_madd_epi16(pairs, _mm256_set1_epi16(by)));
+}
+
+/* s[t][v] += dot of columns 4 * i0 .. 4 * (i0 + n) - 1 with rows of octets e0 + v; at most one widening long. */
+INLINE void dots(enum lv_type type, uint32_t n_tok, __m256i s[TILE_TOK][2], const uint8_t *kb, uint32_t c, uint32_t m,
+                 uint32_t i0, uint32_t n, uint32_t e0, const int8_t *const q[TILE_TOK], uint32_t b)
+{
+    __m256i lo[TILE_TOK][2];
+
+    for (uint32_t t = 0; t < n_tok; t++)
+        lo[t][0] = lo[t][1] = _mm256_setzero_si256();
+#pragma GCC unroll 8
+    for (uint32_t i = i0; i < i0 + n; i++) {
+        const __m256i w0 = quants(type, kb, c, m, i, e0), w1 = quants(type, kb, c, m, i, e0 + 1);
+
+        for (uint32_t t = 0; t < n_tok; t++) {
+            int32_t x4;
+
+            memcpy(&x4, q[t] + (size_t)b * 32 + 4 * i, sizeof x4);
+            const __m256i xv = _mm256_set1_epi32(x4);
+
+            lo[t][0] = _mm256_add_epi16(lo[t][0], _mm256_maddubs_epi16(w0, xv));
+            lo[t][1] = _mm256_add_epi16(lo[t][1], _mm256_maddubs_epi16(w1, xv));
+        }
+    }
+    for (uint32_t t = 0; t < n_tok; t++) {
+        s[t][0] = widen(s[t][0], lo[t][0], 1);
+        s[t][1] = widen(s[t][1], lo[t][1], 1);
+    }
+}
+
+/* The same for 8-bit quants: low and high nibbles apart. */
+INLINE void dots_q8(uint32_t n_tok, __m256i s[TILE_TOK][2], const uint8_t *kb, uint32_t e0,
+                    const int8_t *const q[TILE_TOK], uint32_t b)
+{
+#pragma GCC unroll 2
+    for (uint32_t high = 0; high < 2; high++) {
+        __m256i sum[TILE_TOK][2];
+
+        for (uint32_t t = 0; t < n_tok; t++)
+            sum[t][0] = sum[t][1] = _mm256_setzero_si256();
+#pragma GCC unroll 8
+        for (uint32_t i = 0; i < 8; i++) {
+            const __m256i w0 = low_nibbles(quants(LV_TYPE_Q8_0, kb, 0, 0, i, e0), high);
+            const __m256i w1 = low_nibbles(quants(LV_TYPE_Q8_0, kb, 0, 0, i, e0 + 1), high);
+
+            for (uint32_t t = 0; t < n_tok; t++) {
+                int32_t x4;
+
+                memcpy(&x4, q[t] + (size_t)b * 32 + 4 * i, sizeof x4);
+                const __m256i xv = _mm256_set1_epi32(x4);
+
+                sum[t][0] = _mm256_add_epi16(sum[t][0], _mm256_maddubs_epi16(w0, xv));
+                sum[t][1] = _mm256_add_epi16(sum[t][1], _mm256_maddubs_epi16(w1, xv));
+            }
+        }
+        for (uint32_t t = 0; t < n_tok; t++) {
+            s[t][0] = widen(s[t][0], sum[t][0], high ? 16 : 1);
+            s[t][1] = widen(s[t][1], sum[t][1], high ? 16 : 1);
+        }
+    }
+}
+
+/* s = minus offset * sums of x: all 32 columns (part 2), the first (0) or the last 16 (1). */
+INLINE void start(enum lv_type type, uint32_t n_tok, __m256i s[TILE_TOK][2], const struct lv_act *x, uint32_t t0,
+                  uint32_t b, uint32_t part)
+{
+    for (uint32_t t = 0; t < n_tok; t++) {
+        int32_t sum = 0;
+
+        if (lv_r32_offset(type)) {
+            const int16_t *p = x->s16 + ((size_t)(t0 + t) * (x->n_cols / 32) + b) * 2;
+
+            sum = -lv_r32_offset(type) * (part == 2 ? p[0] + p[1] : p[part]);
+        }
+        s[t][0] = s[t][1] = _mm256_set1_epi32(sum);
+    }
+}
+
+/* Exact integer sums of 32 columns for rows of octets e0, e0 + 1. */
+INLINE void block_sums(enum lv_type type, uint32_t n_tok, __m256i s[TILE_TOK][2], const uint8_t *kb, uint32_t c,
+                       uint32_t m, uint32_t b, uint32_t e0, const struct lv_act *x, uint32_t t0,
+                       const int8_t *const q[TILE_TOK])
+{
+    __m256i s1[TILE_TOK][2];
+
+    start(type, n_tok, s, x, t0, b, type == LV_TYPE_Q6_K ? 0 : 2);
+    switch (type) {
+    case LV_TYPE_Q8_0:
+        dots_q8(n_tok, s, kb, e0, q, b);
+        break;
+    case LV_TYPE_Q6_K:
+        start(type, n_tok, s1, x, t0, b, 1);
+        dots(type, n_tok, s, kb, c, m, 0, 2, e0, q, b);
+        dots(type, n_tok, s, kb, c, m, 2, 2, e0, q, b);
+        dots(type, n_tok, s1, kb, c, m, 4, 2, e0, q, b);
+        dots(type, n_tok, s1, kb, c, m, 6, 2, e0, q, b);
+        for (uint32_t v = 0; v < 2; v++) {
+            const __m256i k0 = scale_q6(kb, c, m, 0, e0 + v), k1 = scale_q6(kb, c, m, 1, e0 + v);
+
+            for (uint32_t t = 0; t < n_tok; t++)
+                s[t][v] = _mm256_add_epi32(_mm256_mullo_epi32(s[t][v], k0), _mm256_mullo_epi32(s1[t][v], k1));
+        }
+        break;
+    case LV_TYPE_Q4_0:
+    case LV_TYPE_Q4_1:
+    case LV_TYPE_Q4_K:
+        dots(type, n_tok, s, kb, c, m, 0, 8, e0, q, b);
+        break;
+    default:
+        dots(type, n_tok, s, kb, c, m, 0, 4, e0, q, b);
+        dots(type, n_tok, s, kb, c, m, 4, 4, e0, q, b);
+    }
+}
+
+/* Small shares at a time: a burst of requests fills the line buffers and stalls the loads behind it. */
+INLINE void prefetch(const uint8_t *p, uint32_t bytes)
+{
+    for (uint32_t i = 0; i < bytes; i += 64)
+        _mm_prefetch((const char *)p + AHEAD_BYTES + i, _MM_HINT_T0);
+}
+
+/* 32 columns of all 32 rows: sub-block c of the k-block (m = c % 4, a constant), block b of the row. */
+INLINE void block(enum lv_type type, uint32_t n_tok, float acc[TILE_TOK][LV_GROUP_ROWS], const uint8_t *kb,
+                  const struct scales *sc, uint32_t c, uint32_t m, uint32_t b, const struct lv_act *x, uint32_t t0,
+                  const int8_t *const q[TILE_TOK])
+{
+    const uint32_t n_sub = x->n_cols / 32;
+    const uint32_t share = LV_GROUP_ROWS * lv_r32_block_bytes(type) * 32 / lv_r32_block_len(type); /* bytes */
+
+    for (uint32_t e0 = 0; e0 < 4; e0 += 2) {
+        __m256i s[TILE_TOK][2];
+
+        prefetch(kb + c * share + e0 * share / 4, share / 2);
+
+        block_sums(type, n_tok, s, kb, c, m, b, e0, x, t0, q);
+        for (uint32_t v = 0; v < 2; v++) {
+            const __m256 d = scale_of(type, sc, kb, c, e0 + v);
+
+            for (uint32_t t = 0; t < n_tok; t++) {
+                const size_t i = (size_t)(t0 + t) * n_sub + b;
+                float *a = acc[t] + 8 * (e0 + v);
+                __m256 r = _mm256_fmadd_ps(_mm256_cvtepi32_ps(s[t][v]), _mm256_mul_ps(d, _mm256_set1_ps(x->d[i])),
+                                           _mm256_load_ps(a));
+
+                if (lv_r32_has_min(type))
+                    r = _mm256_fmadd_ps(min_of(type, sc, kb, c, e0 + v), _mm256_set1_ps(x->sd[i]), r);
+                _mm256_store_ps(a, r);
+            }
+        }
+    }
+}
+
+INLINE void tile(enum lv_type type, uint32_t n_tok, float *y, size_t stride_y, const uint8_t *group,
+                 const struct lv_act *x, uint32_t t0)
+{
+    const uint32_t kb_bytes = LV_GROUP_ROWS * lv_r32_block_bytes(type), len = lv_r32_block_len(type);
+    const uint32_t n_kb = x->n_cols / len;
+    __attribute__((aligned(64))) float acc[TILE_TOK][LV_GROUP_ROWS];
+    const int8_t *q[TILE_TOK];
+    struct scales sc;
+
+    for (uint32_t t = 0; t < n_tok; t++) {
+        memset(acc[t], 0, sizeof acc[t]);
+        q[t] = x->q + (size_t)(t0 + t) * x->n_cols;
+    }
+    for (uint32_t k = 0; k < n_kb; k++) {
+        const uint8_t *kb = group + (size_t)k * kb_bytes;
+
+        if (len == 32) {
+            block(type, n_tok, acc, kb, &sc, 0, 0, k, x, t0, q);
+            continue;
+        }
+        if (type != LV_TYPE_Q6_K)
+            scales_k(&sc, kb);
+        for (uint32_t c = 0; c < 8; c += 4) {
+#pragma GCC unroll 4
+            for (uint32_t m = 0; m < 4; m++)
+                block(type, n_tok, acc, kb, &sc, c + m, m, 8 * k + c + m, x, t0, q);
+        }
+    }
+    for (uint32_t t = 0; t < n_tok; t++)
+        memcpy(y + t * stride_y, acc[t], sizeof acc[t]);
+}
+
+/* Tiles of nearly equal size. */
+INLINE void gemm(enum lv_type type, float *y, size_t stride_y, const uint8_t *group, const struct lv_act *x,
+                 uint32_t t0, uint32_t n_tok)
+{
+    for (uint32_t n_tile = (n_tok + TILE_TOK - 1) / TILE_TOK; n_tile; n_tile--) {
+        const uint32_t n = (n_tok + n_tile - 1) / n_tile;
+
+        switch (n) {
+        case 1: tile(type, 1, y, stride_y, group, x, t0); break;
+        case 2: tile(type, 2, y, stride_y, group, x, t0); break;
+        case 3: tile(type, 3, y, stride_y, group, x, t0); break;
+        default: tile(type, 4, y, stride_y, group, x, t0); break;
+        }
+        y += n * stride_y;
+        t0 += n;
+        n_tok -= n;
+    }
+}
+
+#define LV_X(TYPE, name)                                                                                \
+    void lv_gemm_##name##_avx2(float *y, size_t stride_y, const uint8_t *group, const struct lv_act *x, \
+                               uint32_t t0, uint32_t n_tok)                                             \
+    {                                                                                                   \
+        gemm(LV_TYPE_##TYPE, y, stride_y, group, x, t0, n_tok);                                         \
+    }
+LV_KERN_INT_TYPES(LV_X)
+#undef LV_X
