@@ -1,0 +1,237 @@
+/* lever_open, lever_close and their options. */
+#include "engine/engine.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "cpu/cpu.h"
+
+#ifndef LEVER_VERSION
+#define LEVER_VERSION "0.1.0"
+#endif
+
+#define DEFAULT_CTX 4096u
+
+const char *lever_version(void)
+{
+    return LEVER_VERSION;
+}
+
+void lever_options_default(struct lever_options *opt, size_t size)
+{
+    const struct lever_options d = { .size = sizeof d };
+
+    memset(opt, 0, size);
+    memcpy(opt, &d, size < sizeof d ? size : sizeof d);
+    opt->size = size;
+}
+
+static void say(const struct lever_engine *e, enum lever_log_level level, const char *message)
+{
+    if (e->opt.log)
+        e->opt.log(e->opt.user, level, message);
+}
+
+/* Copies the caller's options (of whatever size) and checks them. */
+static enum lever_status take_options(struct lever_engine *e, const struct lever_options *opt, struct lever_error *err)
+{
+    lever_options_default(&e->opt, sizeof e->opt);
+    memcpy(&e->opt, opt, opt->size < sizeof e->opt ? opt->size : sizeof e->opt);
+    e->opt.size = sizeof e->opt;
+    if (!e->opt.target_path)
+        return LV_FAIL(err, LEVER_E_ARG, "no target model: set target_path");
+    if (e->opt.speculation == LEVER_SPEC_TREE)
+        return LV_FAIL(err, LEVER_E_ARG, "speculation by tree is not in this version; use auto, off or chain");
+    if (e->opt.reader == LEVER_READER_URING)
+        return LV_FAIL(err, LEVER_E_ARG, "the io_uring reader is not in this version; use pread or buffered");
+    if (e->opt.spec_draft_n_max > LV_DRAFT_CHAIN_MAX)
+        return LV_FAIL(err, LEVER_E_ARG, "spec_draft_n_max is %u, at most %d", e->opt.spec_draft_n_max,
+                       LV_DRAFT_CHAIN_MAX);
+    e->target_path = lv_strdup(e->opt.target_path);
+    e->draft_path = e->opt.draft_path ? lv_strdup(e->opt.draft_path) : NULL;
+    if (!e->target_path || (e->opt.draft_path && !e->draft_path))
+        return LV_FAIL(err, LEVER_E_NOMEM, "options");
+    e->opt.target_path = e->target_path;
+    e->opt.draft_path = e->draft_path;
+    return LEVER_OK;
+}
+
+static enum lever_status choose_kernels(struct lever_engine *e, struct lever_error *err)
+{
+    const uint32_t have = lv_cpu_detect();
+    uint32_t mask = UINT32_MAX;
+
+    if (e->opt.cpu_level) {
+        char list[128] = "";
+        const char *name;
+        bool runs = false;
+
+        for (unsigned i = 0; (name = lv_cpu_level_name(have, i)); i++) {
+            const size_t at = strlen(list);
+
+            snprintf(list + at, sizeof list - at, "%s%s", i ? ", " : "", name);
+            runs = runs || strcmp(name, e->opt.cpu_level) == 0;
+        }
+        if (!runs)
+            return LV_FAIL(err, LEVER_E_ARG, "CPU level \"%s\" is unknown or not on this machine; it has: %s",
+                           e->opt.cpu_level, list);
+        mask = lv_cpu_level(e->opt.cpu_level);
+    }
+    lv_kern_init(&e->kern, have & mask);
+    return LEVER_OK;
+}
+
+/* Vocabularies must agree token by token; padding at the end may differ. */
+static enum lever_status check_pair(struct lever_engine *e, struct lever_error *err)
+{
+    struct lv_tok *t = NULL;
+    char a[256], b[256];
+    size_t na, nb;
+
+    LV_TRY(lv_tok_open(&t, e->draft.gguf, err));
+    const int32_t id = lv_tok_first_difference(e->tok, t);
+    enum lever_status st = LEVER_OK;
+
+    if (id >= 0) {
+        const char *pa = lv_tok_bytes_of(e->tok, id, true, a, &na), *pb = lv_tok_bytes_of(t, id, true, b, &nb);
+
+        st = LV_FAIL(err, LEVER_E_PAIR,
+                     "%s does not have the vocabulary of %s: token %d is \"%.*s\" in the draft and \"%.*s\" in the "
+                     "target; choose a draft of the same model family",
+                     e->draft_path, e->target_path, (int)id, (int)(nb < 60 ? nb : 60), pb, (int)(na < 60 ? na : 60), pa);
+    }
+    lv_tok_close(t);
+    lv_gguf_drop_arrays(e->draft.gguf);
+    return st;
+}
+
+static enum lever_status plan_memory(struct lever_engine *e, struct lever_error *err)
+{
+    const struct lv_shape *s = &e->target.program->shape;
+    uint32_t n_ctx = e->opt.n_ctx;
+
+    if (n_ctx > s->n_ctx_train)
+        return LV_FAIL(err, LEVER_E_ARG, "a context of %u is asked for, but %s was trained for %u; use a smaller -c", n_ctx,
+                       e->target_path, s->n_ctx_train);
+    if (!n_ctx)
+        n_ctx = s->n_ctx_train < DEFAULT_CTX ? s->n_ctx_train : DEFAULT_CTX;
+    e->opt.n_ctx = n_ctx;
+    if (e->opt.memory_bytes == LEVER_MEMORY_AUTO)
+        e->opt.memory_bytes = lv_memory_available();
+    const bool want_draft = e->has_draft && e->opt.speculation != LEVER_SPEC_OFF;
+    const struct lv_plan_input in = { .target = &e->target,
+                                      .draft = want_draft ? &e->draft : NULL,
+                                      .budget = e->opt.memory_bytes,
+                                      .base_bytes = lv_memory_resident(),
+                                      .n_worker = lv_pool_n(e->pool),
+                                      .n_ctx = n_ctx,
+                                      .ring_bytes = e->opt.ring_bytes,
+                                      .slot_bytes = e->opt.slot_bytes };
+    char line[200];
+
+    LV_TRY(lv_plan(&e->plan, &in, err));
+    e->uses_draft = e->plan.use_draft;
+    if (want_draft && !e->uses_draft)
+        say(e, LEVER_LOG_WARN, "the draft does not fit the memory budget beside the target: decoding without it");
+    for (uint32_t i = 0; i < e->plan.n_item; i++) {
+        snprintf(line, sizeof line, "plan: %-28s %8.1f MiB", e->plan.item[i].name,
+                 (double)e->plan.item[i].bytes / 1048576.0);
+        say(e, LEVER_LOG_INFO, line);
+    }
+    snprintf(line, sizeof line, "plan: %-28s %8.1f MiB, %.1f MiB streamed a pass", "total",
+             (double)e->plan.total / 1048576.0, (double)e->plan.streamed_bytes / 1048576.0);
+    say(e, LEVER_LOG_INFO, line);
+    return LEVER_OK;
+}
+
+static uint64_t load_total(const struct lv_program *p, uint64_t pin_bytes)
+{
+    uint64_t n = 0;
+
+    for (uint32_t i = 0; i < p->n_w; i++)
+        n += p->w[i].tensor->bytes;
+    return n < pin_bytes ? n : pin_bytes;
+}
+
+static enum lever_status load(struct lever_engine *e, struct lever_error *err)
+{
+    const struct lv_reader_options io = { .n_threads = 4, .direct = e->opt.reader == LEVER_READER_PREAD };
+    struct lv_load_progress pr = { .fn = e->opt.progress, .user = e->opt.user };
+
+    pr.total = load_total(e->target.program, e->plan.target.pin_bytes);
+    if (e->uses_draft)
+        pr.total += load_total(e->draft.program, UINT64_MAX);
+    LV_TRY(lv_instance_load(&e->target, &e->plan.target, &e->kern, e->pool, &io, &pr, err));
+    if (e->uses_draft)
+        LV_TRY(lv_instance_load(&e->draft, &e->plan.draft, &e->kern, e->pool, &io, &pr, err));
+    if (e->opt.reader == LEVER_READER_PREAD && e->target.stream &&
+        strcmp(lv_reader_mode(e->target.reader), "direct") != 0)
+        say(e, LEVER_LOG_WARN, "direct reads are refused here: reading through the page cache, which costs CPU time");
+    return LEVER_OK;
+}
+
+static enum lever_status open_engine(struct lever_engine *e, const struct lever_options *opt, struct lever_error *err)
+{
+    const uint64_t t0 = lv_now_ns();
+    const struct lv_gguf *g;
+
+    LV_TRY(take_options(e, opt, err));
+    if (e->opt.vocab_only)
+        LV_TRY(lv_gguf_open(&e->vocab_gguf, e->target_path, err));
+    else
+        LV_TRY(lv_instance_open(&e->target, e->target_path, err));
+    g = lv_engine_gguf(e, 0);
+    LV_TRY(lv_tok_open(&e->tok, g, err));
+    e->chat = lv_chat_detect(g);
+    if (e->opt.vocab_only)
+        return LEVER_OK;
+    lv_gguf_drop_arrays(e->target.gguf);
+    if (lv_tok_n_vocab(e->tok) > e->target.program->shape.n_vocab)
+        return LV_FAIL(err, LEVER_E_MODEL, "%s: the tokenizer has %u tokens, token_embd.weight only %u rows", e->target_path,
+                       lv_tok_n_vocab(e->tok), e->target.program->shape.n_vocab);
+    if (e->draft_path) {
+        LV_TRY(lv_instance_open(&e->draft, e->draft_path, err));
+        e->has_draft = true;
+        LV_TRY(check_pair(e, err));
+    }
+    LV_TRY(choose_kernels(e, err));
+    LV_TRY(lv_pool_new(&e->pool, e->opt.n_threads, err));
+    LV_TRY(plan_memory(e, err));
+    LV_TRY(load(e, err));
+    e->seconds_load = lv_seconds(lv_now_ns() - t0);
+    return LEVER_OK;
+}
+
+enum lever_status lever_open(lever_engine **out, const struct lever_options *opt, struct lever_error *err)
+{
+    if (!out || !opt || opt->size < offsetof(struct lever_options, draft_path))
+        return LV_FAIL(err, LEVER_E_ARG, "lever_open: out and opt (made by lever_options_default) are required");
+    struct lever_engine *e = LV_NEW(struct lever_engine);
+
+    if (!e)
+        return LV_FAIL(err, LEVER_E_NOMEM, "engine: %zu bytes", sizeof *e);
+    const enum lever_status st = open_engine(e, opt, err);
+
+    if (st < 0) {
+        lever_close(e);
+        return st;
+    }
+    *out = e;
+    return LEVER_OK;
+}
+
+void lever_close(lever_engine *e)
+{
+    if (!e)
+        return;
+    lv_instance_close(&e->target);
+    lv_instance_close(&e->draft);
+    lv_gguf_close(e->vocab_gguf);
+    lv_tok_close(e->tok);
+    lv_pool_free(e->pool);
+    lv_free(e->target_path);
+    lv_free(e->draft_path);
+    lv_free(e);
+}

@@ -1,0 +1,112 @@
+#include "engine/instance.h"
+
+#include <assert.h>
+
+enum lever_status lv_instance_open(struct lv_instance *m, const char *path, struct lever_error *err)
+{
+    *m = (struct lv_instance){ 0 };
+    LV_TRY(lv_gguf_open(&m->gguf, path, err));
+    return lv_program_new(&m->program, m->gguf, err);
+}
+
+/* One layout for counting and for the real thing. */
+static bool lay_out(struct lv_instance *m, const struct lv_instance_spec *spec, struct lv_arena *a)
+{
+    bool ok = lv_kv_init(&m->kv, m->program, spec->n_ctx, spec->n_slot, a);
+
+    ok &= lv_exec_init(&m->exec, m->program, spec->n_worker, spec->max_rows, spec->n_ctx, spec->n_ring_slot > 0, a);
+    ok &= lv_embed_init(&m->embed, m->program, m->reader, spec->embed_bytes, a);
+    return ok;
+}
+
+uint64_t lv_instance_arena_bytes(const struct lv_instance *m, const struct lv_instance_spec *spec)
+{
+    struct lv_instance count = { .program = m->program };
+    struct lv_arena a = { 0 };
+
+    lay_out(&count, spec, &a);
+    return a.used_bytes;
+}
+
+static enum lever_status open_reader(struct lv_instance *m, const struct lv_reader_options *io, struct lever_error *err)
+{
+    const char *path[LV_GGUF_MAX_FILES];
+    uint64_t bytes[LV_GGUF_MAX_FILES];
+    const uint32_t n = lv_gguf_n_files(m->gguf);
+
+    for (uint32_t i = 0; i < n; i++) {
+        path[i] = lv_gguf_path(m->gguf, i);
+        bytes[i] = lv_gguf_file_bytes(m->gguf, i);
+    }
+    return lv_reader_open(&m->reader, path, bytes, n, io, err);
+}
+
+static enum lever_status make_stream(struct lv_instance *m, const struct lv_instance_spec *spec,
+                                     struct lever_error *err)
+{
+    const uint32_t n_slot = spec->n_ring_slot < m->place.n_extent ? spec->n_ring_slot : m->place.n_extent;
+
+    m->ring_bytes = n_slot * lv_slot_bytes(m->place.max_extent) + LV_IO_ALIGN;
+    m->ring = lv_region_new(m->ring_bytes, false);
+    if (!m->ring)
+        return LV_FAIL(err, LEVER_E_NOMEM, "stream ring: %llu bytes", (unsigned long long)m->ring_bytes);
+    LV_TRY(lv_stream_new(&m->stream, m->reader, m->place.extent, m->place.n_extent, m->place.max_extent,
+                         (uint8_t *)lv_round_up((uintptr_t)m->ring, LV_IO_ALIGN), n_slot, &m->exec.event, err));
+    m->exec.src = lv_stream_source(m->stream);
+    return LEVER_OK;
+}
+
+enum lever_status lv_instance_load(struct lv_instance *m, const struct lv_instance_spec *spec, const struct lv_kern *k,
+                                   struct lv_pool *pool, const struct lv_reader_options *io,
+                                   struct lv_load_progress *progress, struct lever_error *err)
+{
+    LV_TRY(open_reader(m, io, err));
+    LV_TRY(lv_place(&m->place, m->program, spec->pin_bytes, spec->slot_bytes, err));
+    if (!lv_arena_init(&m->arena, lv_instance_arena_bytes(m, spec), false))
+        return LV_FAIL(err, LEVER_E_NOMEM, "KV cache and buffers: %llu bytes",
+                       (unsigned long long)lv_instance_arena_bytes(m, spec));
+    if (!lay_out(m, spec, &m->arena))
+        assert(!"the plan counted what the layout takes");
+    m->exec.k = k;
+    m->exec.pool = pool;
+
+    m->weights_bytes = lv_load_vector_bytes(m->program) + m->place.pinned_bytes;
+    m->weights = lv_region_new(m->weights_bytes, true);
+    if (!m->weights)
+        return LV_FAIL(err, LEVER_E_NOMEM, "resident weights: %llu bytes", (unsigned long long)m->weights_bytes);
+    LV_TRY(lv_load(m->program, m->reader, k, pool, m->weights, progress, err));
+    LV_TRY(lv_program_seal(m->program, err));
+    if (m->program->max_part > LV_EXEC_MAX_PARTS)
+        return LV_FAIL(err, LEVER_E_INTERNAL, "an op has %u weight segments, at most %d are supported; use a larger --slot",
+                       m->program->max_part, LV_EXEC_MAX_PARTS);
+    if (m->place.n_extent)
+        LV_TRY(make_stream(m, spec, err));
+    return LEVER_OK;
+}
+
+void lv_instance_close(struct lv_instance *m)
+{
+    if (m->stream)
+        lv_stream_stop(m->stream);
+    lv_reader_close(m->reader); /* no read touches the ring after this */
+    lv_stream_free(m->stream);
+    lv_region_free(m->ring, m->ring_bytes);
+    lv_region_free(m->weights, m->weights_bytes);
+    lv_arena_deinit(&m->arena);
+    lv_placement_deinit(&m->place);
+    lv_program_free(m->program);
+    lv_gguf_close(m->gguf);
+    *m = (struct lv_instance){ 0 };
+}
+
+enum lever_status lv_instance_forward(struct lv_instance *m, const int32_t *token, const struct lv_pass *pass,
+                                      struct lever_error *err)
+{
+    for (uint32_t r = 0; r < pass->n_rows; r++)
+        LV_TRY(lv_embed_row(&m->embed, token[r], lv_exec_row(&m->exec, LV_BUF_X, r), err));
+    const enum lever_status st = lv_exec_forward(&m->exec, &m->kv, pass, err);
+
+    if (st < 0 && m->stream)
+        lv_stream_abandon(m->stream);
+    return st;
+}

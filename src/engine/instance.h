@@ -1,0 +1,53 @@
+/* Instance: a model ready to run: file, program, placed weights, buffers, KV cache. Draft and target are
+ * one each.
+ *
+ * owns     everything in it; one arena for all small memory, one region for pinned weights, one for the ring
+ * threads  one run at a time */
+#ifndef LV_ENGINE_INSTANCE_H
+#define LV_ENGINE_INSTANCE_H
+
+#include "engine/embed.h"
+#include "engine/load.h"
+#include "engine/place.h"
+#include "model/exec.h"
+
+struct lv_instance {
+    struct lv_gguf *gguf;
+    struct lv_program *program;
+    struct lv_reader *reader;
+    struct lv_arena arena;       /* kv, exec, embed */
+    struct lv_kv kv;
+    struct lv_exec exec;
+    struct lv_embed embed;
+    struct lv_placement place;
+    uint8_t *weights;            /* vectors and pinned groups */
+    uint64_t weights_bytes;
+    struct lv_stream *stream;    /* NULL when all is pinned */
+    uint8_t *ring;
+    uint64_t ring_bytes;
+};
+
+/* What an instance is given; from the plan. */
+struct lv_instance_spec {
+    uint32_t n_worker, max_rows, n_ctx, n_slot;
+    uint64_t embed_bytes;
+    uint64_t pin_bytes;          /* matrices; UINT64_MAX = all */
+    uint64_t slot_bytes;         /* longest extent */
+    uint32_t n_ring_slot;        /* 0 when all is pinned */
+};
+
+/* Opens the file and compiles the program; allocates nothing large. */
+enum lever_status lv_instance_open(struct lv_instance *m, const char *path, struct lever_error *err);
+/* Bytes of the arena that a spec needs. */
+uint64_t lv_instance_arena_bytes(const struct lv_instance *m, const struct lv_instance_spec *spec);
+/* Places, allocates, reads what is pinned, makes the stream. */
+enum lever_status lv_instance_load(struct lv_instance *m, const struct lv_instance_spec *spec, const struct lv_kern *k,
+                                   struct lv_pool *pool, const struct lv_reader_options *io,
+                                   struct lv_load_progress *progress, struct lever_error *err);
+void lv_instance_close(struct lv_instance *m); /* accepts a zeroed or half-built one */
+
+/* Runs rows of the given tokens: embeds them, then the body of the program. A streamed pass that fails is abandoned. */
+enum lever_status lv_instance_forward(struct lv_instance *m, const int32_t *token, const struct lv_pass *pass,
+                                      struct lever_error *err);
+
+#endif

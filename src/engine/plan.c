@@ -1,0 +1,258 @@
+#include "engine/plan.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MIB (UINT64_C(1) << 20)
+
+/* Thread stacks, heap slack, kernel's view of the binary: what grows after the plan is made. */
+#define MARGIN_BYTES (6 * MIB)
+#define MAX_ROWS 64      /* row bucket of prefill and of a verify pass */
+#define DRAFT_SLOTS 128
+#define EMBED_BYTES (4 * MIB)
+#define MIN_RING_SLOTS 4
+
+static void add_item(struct lv_plan *p, const char *name, uint64_t bytes)
+{
+    p->item[p->n_item].name = name;
+    p->item[p->n_item++].bytes = bytes;
+    p->total += bytes;
+}
+
+static uint64_t max_group(const struct lv_program *p)
+{
+    uint64_t n = 0;
+
+    for (uint32_t i = 0; i < p->n_w; i++)
+        if (!p->w[i].must_pin && p->w[i].group_bytes > n)
+            n = p->w[i].group_bytes;
+    return n;
+}
+
+static uint64_t all_matrices(const struct lv_program *p)
+{
+    uint64_t n = 0;
+
+    for (uint32_t i = 0; i < p->n_w; i++)
+        n += p->w[i].n_groups * p->w[i].group_bytes;
+    return n;
+}
+
+static struct lv_instance_spec base_spec(const struct lv_plan_input *in, uint32_t n_slot)
+{
+    return (struct lv_instance_spec){ .n_worker = in->n_worker,
+                                      .max_rows = MAX_ROWS,
+                                      .n_ctx = in->n_ctx,
+                                      .n_slot = n_slot,
+                                      .embed_bytes = EMBED_BYTES,
+                                      .pin_bytes = UINT64_MAX,
+                                      .slot_bytes = 4 * MIB };
+}
+
+/* Everything of a wholly resident instance. */
+static uint64_t resident_instance(const struct lv_instance *m, const struct lv_instance_spec *s)
+{
+    return lv_instance_arena_bytes(m, s) + lv_load_vector_bytes(m->program) + all_matrices(m->program);
+}
+
+/* Ring: a 24th of the budget between 4 and 64 MiB, in 16 slots of 512 KiB to 4 MiB. More does not pay: a ring byte
+ * saves no more than a pinned byte, and it only has to cover gaps (about 3 MiB in flight reach the disk's rate). */
+static void plan_ring(const struct lv_plan_input *in, struct lv_instance_spec *s, bool least)
+{
+    const uint64_t group = max_group(in->target->program);
+    uint64_t ring = in->budget / 24, slot;
+
+    ring = ring < 4 * MIB ? 4 * MIB : ring > 64 * MIB ? 64 * MIB : ring;
+    if (in->ring_bytes)
+        ring = in->ring_bytes;
+    slot = in->slot_bytes ? in->slot_bytes : ring / 16;
+    if (!in->slot_bytes)
+        slot = slot < MIB / 2 ? MIB / 2 : slot > 4 * MIB ? 4 * MIB : slot;
+    if (least && !in->slot_bytes)
+        slot = MIB / 2;
+    s->slot_bytes = slot > group || in->slot_bytes ? slot : group;
+    s->n_ring_slot = (uint32_t)(ring / s->slot_bytes);
+    if (s->n_ring_slot < MIN_RING_SLOTS || (least && !in->ring_bytes))
+        s->n_ring_slot = MIN_RING_SLOTS;
+}
+
+static uint64_t ring_bytes(const struct lv_instance_spec *s)
+{
+    return s->n_ring_slot * lv_slot_bytes(s->slot_bytes) + LV_IO_ALIGN;
+}
+
+/* What the target needs when only the least of it is pinned. */
+static uint64_t least_streamed(const struct lv_plan_input *in, const struct lv_instance_spec *s)
+{
+    return lv_instance_arena_bytes(in->target, s) + lv_load_vector_bytes(in->target->program) +
+           lv_place_least(in->target->program) + ring_bytes(s);
+}
+
+static void report(struct lv_plan *p, const struct lv_plan_input *in)
+{
+    const struct lv_program *tp = in->target->program;
+    const uint64_t all = all_matrices(tp), least = lv_place_least(tp);
+    const uint64_t pin = p->target.pin_bytes > all ? all : p->target.pin_bytes;
+
+    add_item(p, "code, tables, tokenizer", in->base_bytes + MARGIN_BYTES);
+    add_item(p, "target KV cache and buffers", lv_instance_arena_bytes(in->target, &p->target));
+    add_item(p, "target head, norms, K and V", lv_load_vector_bytes(tp) + least);
+    add_item(p, "target pinned layers", pin - least);
+    if (p->target.n_ring_slot)
+        add_item(p, "stream ring", ring_bytes(&p->target));
+    if (p->use_draft) {
+        add_item(p, "draft KV cache and buffers", lv_instance_arena_bytes(in->draft, &p->draft));
+        add_item(p, "draft weights", lv_load_vector_bytes(in->draft->program) + all_matrices(in->draft->program));
+    }
+    p->streamed_bytes = all - pin;
+}
+
+enum lever_status lv_plan(struct lv_plan *out, const struct lv_plan_input *in, struct lever_error *err)
+{
+    const struct lv_program *tp = in->target->program;
+    struct lv_instance_spec least = base_spec(in, MAX_ROWS);
+
+    *out = (struct lv_plan){ .budget = in->budget };
+    out->target = base_spec(in, MAX_ROWS);
+    out->draft = base_spec(in, DRAFT_SLOTS);
+    if (in->budget == LEVER_MEMORY_UNLIMITED) {
+        out->use_draft = in->draft != NULL;
+        report(out, in);
+        return LEVER_OK;
+    }
+    const uint64_t fixed = in->base_bytes + MARGIN_BYTES;
+    /* While a resident model loads, its read buffers exist; later the ring takes their place. */
+    const uint64_t load = lv_load_buffer_bytes(tp, in->n_worker);
+    const uint64_t resident = fixed + load + resident_instance(in->target, &out->target);
+    const uint64_t draft = in->draft ? resident_instance(in->draft, &out->draft) : 0;
+
+    plan_ring(in, &least, true);
+    out->least = fixed + least_streamed(in, &least);
+    if (resident < out->least)
+        out->least = resident;
+    out->least = lv_round_up(out->least, MIB);
+    if (in->budget < out->least) {
+        const enum lever_status st =
+            LV_FAIL(err, LEVER_E_BUDGET, "%s does not fit in %llu MiB at a context of %u: at least %llu MiB are needed "
+                    "(--memory %lluM), or a smaller context (-c)",
+                    lv_gguf_path(in->target->gguf, 0), (unsigned long long)(in->budget / MIB), in->n_ctx,
+                    (unsigned long long)(out->least / MIB), (unsigned long long)(out->least / MIB));
+
+        if (err)
+            err->least_memory = out->least;
+        return st;
+    }
+    if (in->draft && resident + draft <= in->budget) {
+        out->use_draft = true;
+    } else if (resident > in->budget || in->draft) {
+        struct lv_instance_spec s = out->target;
+
+        plan_ring(in, &s, false);
+        uint64_t need = fixed + least_streamed(in, &s);
+
+        out->use_draft = in->draft && need + draft <= in->budget;
+        need += out->use_draft ? draft : 0;
+        if (need > in->budget) { /* only the least ring fits */
+            s = least;
+            need = out->least;
+        }
+        if (out->use_draft || resident > in->budget) {
+            s.pin_bytes = lv_place_least(tp) + (in->budget - need);
+            if (s.pin_bytes >= all_matrices(tp)) {
+                s.pin_bytes = UINT64_MAX;
+                s.n_ring_slot = 0;
+            }
+            out->target = s;
+        }
+    }
+    report(out, in);
+    return LEVER_OK;
+}
+
+/* First number in a file, or UINT64_MAX ("max", absent). */
+static uint64_t read_number(const char *path)
+{
+    FILE *f = fopen(path, "re");
+    unsigned long long v;
+    uint64_t n = UINT64_MAX;
+
+    if (!f)
+        return n;
+    if (fscanf(f, "%llu", &v) == 1)
+        n = v;
+    fclose(f);
+    return n;
+}
+
+/* Limit minus use along the path of this process's memory cgroup. */
+static uint64_t cgroup_room(const char *root, const char *group, const char *limit_file, const char *usage_file)
+{
+    char dir[512], path[768];
+    uint64_t room = UINT64_MAX;
+
+    snprintf(dir, sizeof dir, "%s", group);
+    for (;;) { /* the group itself, then each parent */
+        snprintf(path, sizeof path, "%s%s/%s", root, dir, limit_file);
+        const uint64_t limit = read_number(path);
+
+        snprintf(path, sizeof path, "%s%s/%s", root, dir, usage_file);
+        const uint64_t used = read_number(path);
+
+        if (limit != UINT64_MAX && limit < (UINT64_C(1) << 60) && used != UINT64_MAX) {
+            const uint64_t r = limit > used ? limit - used : 0;
+
+            room = r < room ? r : room;
+        }
+        char *slash = strrchr(dir, '/');
+
+        if (!slash)
+            return room;
+        *slash = '\0';
+    }
+}
+
+uint64_t lv_memory_resident(void)
+{
+    FILE *f = fopen("/proc/self/statm", "re");
+    unsigned long long size, resident = 0;
+
+    if (!f)
+        return 0;
+    if (fscanf(f, "%llu %llu", &size, &resident) != 2)
+        resident = 0;
+    fclose(f);
+    return resident * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+uint64_t lv_memory_available(void)
+{
+    char line[512];
+    uint64_t room = UINT64_MAX;
+    FILE *f = fopen("/proc/meminfo", "re");
+
+    while (f && fgets(line, sizeof line, f)) {
+        unsigned long long kib;
+
+        if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1)
+            room = kib * 1024;
+    }
+    if (f)
+        fclose(f);
+    f = fopen("/proc/self/cgroup", "re");
+    while (f && fgets(line, sizeof line, f)) {
+        char *path = strchr(line, '/');
+        uint64_t r = UINT64_MAX;
+
+        line[strcspn(line, "\n")] = '\0';
+        if (path && strstr(line, ":memory:"))
+            r = cgroup_room("/sys/fs/cgroup/memory", path, "memory.limit_in_bytes", "memory.usage_in_bytes");
+        else if (path && strncmp(line, "0::", 3) == 0)
+            r = cgroup_room("/sys/fs/cgroup", path, "memory.max", "memory.current");
+        room = r < room ? r : room;
+    }
+    if (f)
+        fclose(f);
+    /* What the process holds already belongs to its budget. */
+    return room == UINT64_MAX ? LEVER_MEMORY_UNLIMITED : room + lv_memory_resident();
+}

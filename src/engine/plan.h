@@ -1,0 +1,37 @@
+/* Memory plan: who gets how much of one budget, decided before anything large is allocated. */
+#ifndef LV_ENGINE_PLAN_H
+#define LV_ENGINE_PLAN_H
+
+#include "engine/instance.h"
+
+struct lv_plan_input {
+    const struct lv_instance *target, *draft; /* opened, not loaded; draft may be NULL */
+    uint64_t budget;       /* LEVER_MEMORY_UNLIMITED or bytes */
+    uint64_t base_bytes;   /* what the process holds already: code, tokenizer, metadata */
+    uint32_t n_worker, n_ctx;
+    uint64_t ring_bytes, slot_bytes; /* 0 = planned */
+};
+
+#define LV_PLAN_ITEMS 12
+
+struct lv_plan {
+    uint64_t budget, total, least; /* least: smallest budget that works without a draft */
+    bool use_draft;
+    struct lv_instance_spec target, draft;
+    uint64_t streamed_bytes;       /* of the target, a pass; about */
+    struct {
+        const char *name;
+        uint64_t bytes;
+    } item[LV_PLAN_ITEMS];
+    uint32_t n_item;
+};
+
+/* LEVER_E_BUDGET (with err->least_memory) when even the target alone does not fit. */
+enum lever_status lv_plan(struct lv_plan *out, const struct lv_plan_input *in, struct lever_error *err);
+
+/* Memory that this machine and its cgroup can give this process now, in bytes. */
+uint64_t lv_memory_available(void);
+/* Resident set now. */
+uint64_t lv_memory_resident(void);
+
+#endif

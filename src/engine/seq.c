@@ -1,0 +1,400 @@
+/* Sequences: prefill, rounds of draft - verify - accept - commit, and their figures.
+ *
+ * text[0 .. n) is the conversation. Between calls either the last row of a prefill is still at hand (`fresh`: its logits
+ * give the next token), or the last token is the root: known, but not yet in the cache. */
+#include <stdatomic.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "engine/engine.h"
+
+#define CHAIN_STREAMED 12 /* draft tokens a round when a pass waits for the disk, */
+#define CHAIN_RESIDENT 4  /* and when it does not */
+
+struct lever_seq {
+    struct lever_engine *e;
+    struct lv_sampler sampler;
+    int32_t *text;       /* [n_ctx + LV_DRAFT_CHAIN_MAX] */
+    uint32_t n, n_prompt;
+    bool fresh;          /* the last row of the last forward belongs to text[n - 1] */
+    uint32_t fresh_row;
+    bool ended;
+    float *logits;       /* [n_vocab] */
+    void *scratch;
+    struct lv_draft draft;
+    struct lv_tree tree;
+    int32_t path[LV_TREE_MAX * (LV_TREE_MAX + 1) / 2]; /* of all nodes; a chain has most */
+    atomic_bool cancel;
+    struct lever_stats stats;
+};
+
+void lever_sampling_default(struct lever_sampling *s, size_t size)
+{
+    const struct lever_sampling d = { .size = sizeof d,
+                                      .top_p = 1.0f,
+                                      .repeat_penalty = 1.0f,
+                                      .penalty_last_n = 64 };
+
+    memset(s, 0, size);
+    memcpy(s, &d, size < sizeof d ? size : sizeof d);
+    s->size = size;
+}
+
+/* Ids of all end tokens, for ignore_eos. Returns their count; at most cap are written. */
+static uint32_t end_tokens(const struct lever_engine *e, int32_t *out, uint32_t cap)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < lv_tok_n_vocab(e->tok); i++)
+        if (lv_tok_is_end(e->tok, (int32_t)i) && n++ < cap)
+            out[n - 1] = (int32_t)i;
+    return n < cap ? n : cap;
+}
+
+enum lever_status lever_seq_new(lever_engine *e, const struct lever_sampling *s, lever_seq **out,
+                                struct lever_error *err)
+{
+    struct lever_sampling sampling;
+    int32_t end[64];
+    const uint32_t n_vocab = e->target.program ? e->target.program->shape.n_vocab : 0;
+
+    if (e->opt.vocab_only)
+        return LV_FAIL(err, LEVER_E_ARG, "the engine was opened with vocab_only: it has no weights");
+    if (e->seq)
+        return LV_FAIL(err, LEVER_E_ARG, "the engine already has a sequence; free it first");
+    lever_sampling_default(&sampling, sizeof sampling);
+    if (s) {
+        memcpy(&sampling, s, s->size < sizeof sampling ? s->size : sizeof sampling);
+        sampling.size = sizeof sampling;
+    }
+    lever_seq *q = LV_NEW(struct lever_seq);
+
+    if (!q)
+        return LV_FAIL(err, LEVER_E_NOMEM, "sequence: %zu bytes", sizeof *q);
+    q->e = e;
+    enum lever_status st =
+        lv_sampler_init(&q->sampler, &sampling, n_vocab, end, end_tokens(e, end, 64), err);
+
+    if (st < 0)
+        goto fail;
+    q->text = LV_NEW_ARRAY(int32_t, e->opt.n_ctx + LV_DRAFT_CHAIN_MAX + 1);
+    q->logits = lv_alloc(n_vocab, sizeof *q->logits);
+    q->scratch = lv_alloc(1, lv_sampler_scratch_bytes(&q->sampler));
+    if (!q->text || !q->logits || !q->scratch) {
+        st = LV_FAIL(err, LEVER_E_NOMEM, "sequence of %u tokens", e->opt.n_ctx);
+        goto fail;
+    }
+    e->target.kv.n = 0;
+    e->target.exec.cancel = &q->cancel;
+    if (e->uses_draft) {
+        e->draft.kv.n = 0;
+        e->draft.exec.cancel = &q->cancel;
+        lv_draft_init(&q->draft, &e->draft);
+    }
+    e->seq = q;
+    *out = q;
+    return LEVER_OK;
+fail:
+    lever_seq_free(q);
+    return st;
+}
+
+void lever_seq_free(lever_seq *q)
+{
+    if (!q)
+        return;
+    if (q->e->seq == q) {
+        if (q->e->target.stream)
+            lv_stream_stop(q->e->target.stream);
+        q->e->target.exec.cancel = NULL;
+        q->e->draft.exec.cancel = NULL;
+        q->e->seq = NULL;
+    }
+    lv_sampler_deinit(&q->sampler);
+    lv_free(q->text);
+    lv_free(q->logits);
+    lv_free(q->scratch);
+    lv_free(q);
+}
+
+void lever_cancel(lever_seq *q)
+{
+    atomic_store(&q->cancel, true);
+}
+
+void lever_cancel_clear(lever_seq *q)
+{
+    atomic_store(&q->cancel, false);
+}
+
+/* Runs the tree's rows through the target: node i in slot i. */
+static enum lever_status verify(lever_seq *q, struct lever_error *err)
+{
+    const struct lv_tree *t = &q->tree;
+    int32_t slot[LV_EXEC_MAX_ROWS];
+    uint32_t path_at[LV_EXEC_MAX_ROWS + 1] = { 0 };
+
+    for (uint32_t i = 0; i < t->n; i++) {
+        slot[i] = (int32_t)i;
+        path_at[i + 1] = path_at[i] + lv_tree_path(t, (int32_t)i, q->path + path_at[i]);
+    }
+    const struct lv_pass pass = { .n_rows = t->n, .slot = slot, .path_at = path_at, .path = q->path };
+
+    return lv_instance_forward(&q->e->target, t->token, &pass, err);
+}
+
+/* Prompt tokens as chains of up to a bucket; all are committed. */
+static enum lever_status prefill(lever_seq *q, uint32_t first, uint32_t end, struct lever_error *err)
+{
+    struct lv_instance *m = &q->e->target;
+    int32_t slot[LV_TREE_MAX];
+    uint32_t bucket = m->exec.max_rows;
+
+    while (first < end) {
+        const uint32_t n = end - first < bucket ? end - first : bucket;
+
+        lv_tree_init(&q->tree, q->text[first]);
+        for (uint32_t i = 1; i < n; i++)
+            lv_tree_add(&q->tree, (int32_t)i - 1, q->text[first + i]);
+        LV_TRY(verify(q, err));
+        for (uint32_t i = 0; i < n; i++)
+            slot[i] = (int32_t)i;
+        lv_kv_commit(&m->kv, slot, n);
+        first += n;
+        q->fresh_row = n - 1;
+        if (q->e->opt.progress)
+            q->e->opt.progress(q->e->opt.user, "prefill", first, end);
+    }
+    return LEVER_OK;
+}
+
+enum lever_status lever_prompt(lever_seq *q, const int32_t *ids, size_t n, struct lever_error *err)
+{
+    struct lever_engine *e = q->e;
+    const uint64_t t0 = lv_now_ns();
+
+    if (!n || !ids)
+        return LV_FAIL(err, LEVER_E_ARG, "the prompt is empty");
+    if (n >= e->opt.n_ctx - q->n)
+        return LV_FAIL(err, LEVER_E_ARG, "the prompt has %zu tokens, but the context has room for %u; use a larger -c", n,
+                       e->opt.n_ctx - q->n - (q->n < e->opt.n_ctx));
+    for (size_t i = 0; i < n; i++)
+        if (ids[i] < 0 || (uint32_t)ids[i] >= e->target.program->shape.n_vocab)
+            return LV_FAIL(err, LEVER_E_ARG, "token %zu of the prompt is %d; the model has %u tokens", i, (int)ids[i],
+                           e->target.program->shape.n_vocab);
+    memcpy(q->text + q->n, ids, n * sizeof *ids);
+    if (e->target.stream)
+        lv_stream_start(e->target.stream);
+    const enum lever_status st = prefill(q, e->target.kv.n, q->n + (uint32_t)n, err);
+
+    q->stats.seconds_prefill += lv_seconds(lv_now_ns() - t0);
+    if (st < 0) { /* keep the part that was computed as text, its last token as the root */
+        if (e->target.kv.n > q->n)
+            q->n = e->target.kv.n;
+        if (q->n && e->target.kv.n == q->n)
+            lv_kv_rewind(&e->target.kv, q->n - 1);
+        q->fresh = false;
+        return st;
+    }
+    q->n += (uint32_t)n;
+    q->n_prompt += (uint32_t)n;
+    q->fresh = true;
+    q->ended = false;
+    return LEVER_OK;
+}
+
+static bool is_end(void *ctx, int32_t token)
+{
+    return lv_tok_is_end(ctx, token);
+}
+
+/* Draws the token behind text[0 .. n) from row i of the last head batch. */
+static int32_t draw(lever_seq *q, uint32_t i, uint32_t n)
+{
+    memcpy(q->logits, lv_exec_row(&q->e->target.exec, LV_BUF_LOGITS, i), q->sampler.n_vocab * sizeof *q->logits);
+    return lv_sampler_draw(&q->sampler, q->logits, q->text, n, n, q->scratch);
+}
+
+/* Walks from the root: draw the target's own token, descend while it is in the tree. Writes what was drawn behind the
+ * text and the rows that were visited. The head is computed for a few rows of the likely path at a time. */
+static enum lever_status accept(lever_seq *q, uint32_t cap, uint32_t *n_drawn, int32_t *visited, struct lever_error *err)
+{
+    struct lv_exec *x = &q->e->target.exec;
+    uint32_t row[LV_HEAD_ROWS], n_row = 0, at = 0;
+    int32_t node = 0;
+
+    *n_drawn = 0;
+    while (node >= 0 && *n_drawn < cap) {
+        if (at == n_row) { /* the next batch: this node and first children below it */
+            int32_t next = node;
+
+            for (n_row = 0; n_row < LV_HEAD_ROWS && next >= 0 && *n_drawn + n_row < cap; n_row++) {
+                row[n_row] = (uint32_t)next;
+                int32_t child = -1;
+
+                for (uint32_t i = (uint32_t)next + 1; i < q->tree.n && child < 0; i++)
+                    if (q->tree.parent[i] == next)
+                        child = (int32_t)i;
+                next = child;
+            }
+            at = 0;
+            LV_TRY(lv_exec_head(x, row, n_row, err));
+        }
+        const int32_t token = draw(q, at, q->n + *n_drawn);
+
+        visited[*n_drawn] = node;
+        q->text[q->n + (*n_drawn)++] = token;
+        if (lv_tok_is_end(q->e->tok, token))
+            break;
+        node = lv_tree_child(&q->tree, node, token);
+        at++;
+        if (at < n_row && (int32_t)row[at] != node)
+            at = n_row; /* the walk left the batch */
+    }
+    return LEVER_OK;
+}
+
+/* The most draft tokens of this round. */
+static uint32_t chain_length(const lever_seq *q, size_t cap_out)
+{
+    const struct lever_engine *e = q->e;
+    uint32_t k = e->opt.spec_draft_n_max;
+
+    if (!e->uses_draft)
+        return 0;
+    if (!k)
+        k = e->target.stream ? CHAIN_STREAMED : CHAIN_RESIDENT;
+    if (k > e->target.exec.max_rows - 1)
+        k = e->target.exec.max_rows - 1;
+    if (k > cap_out - 1) /* more could not be handed out */
+        k = (uint32_t)cap_out - 1;
+    if (k > e->opt.n_ctx - q->n - 1)
+        k = e->opt.n_ctx - q->n - 1;
+    return k;
+}
+
+/* One round; q->text[q->n ..] gets the drawn tokens. */
+static enum lever_status round_once(lever_seq *q, size_t cap_out, uint32_t *n_drawn, struct lever_error *err)
+{
+    struct lever_engine *e = q->e;
+    const uint32_t k = chain_length(q, cap_out);
+    int32_t visited[LV_TREE_MAX];
+
+    lv_tree_init(&q->tree, q->text[q->n - 1]);
+    if (k)
+        LV_TRY(lv_draft_chain(&q->draft, q->text, q->n, k, &q->sampler, q->logits, q->scratch, is_end, e->tok,
+                              &q->tree, err));
+    LV_TRY(verify(q, err));
+    const uint32_t room = e->opt.n_ctx - q->n;
+
+    LV_TRY(accept(q, cap_out < room ? (uint32_t)cap_out : room, n_drawn, visited, err));
+    /* Every drawn token but the last is a row of the tree, and so is the root before them. */
+    lv_kv_commit(&e->target.kv, visited, *n_drawn);
+    q->stats.n_round++;
+    q->stats.n_row += q->tree.n;
+    q->stats.n_drafted += q->tree.n - 1;
+    q->stats.n_accepted += *n_drawn - 1;
+    return LEVER_OK;
+}
+
+static uint64_t reader_busy_ns(const struct lever_engine *e)
+{
+    struct lv_reader_stats rs = { 0 };
+
+    if (e->target.stream)
+        lv_reader_get_stats(e->target.reader, &rs);
+    return rs.busy_ns;
+}
+
+enum lever_status lever_step(lever_seq *q, int32_t *out, size_t cap_out, size_t *n_out, struct lever_error *err)
+{
+    uint32_t n_drawn = 0;
+    enum lever_status st;
+
+    if (!q || !out || !n_out || !cap_out)
+        return LV_FAIL(err, LEVER_E_ARG, "lever_step: seq, out, n_out and room for a token are required");
+    *n_out = 0;
+    if (!q->n)
+        return LV_FAIL(err, LEVER_E_ARG, "lever_step: no prompt was given");
+    if (q->ended || q->n >= q->e->opt.n_ctx)
+        return LV_FAIL(err, LEVER_E_ARG, "the text has ended; give another prompt");
+    struct lever_engine *e = q->e;
+    const uint64_t t0 = lv_now_ns(), busy0 = reader_busy_ns(e), embed0 = e->target.embed.wait_ns + e->draft.embed.wait_ns;
+    const uint64_t bytes0 = e->target.stream ? lv_stream_bytes_read(e->target.stream) : 0;
+
+    if (e->target.stream)
+        lv_stream_start(e->target.stream);
+    if (q->fresh) {
+        st = lv_exec_head(&e->target.exec, &q->fresh_row, 1, err);
+        if (st >= 0) {
+            q->text[q->n] = draw(q, 0, q->n);
+            n_drawn = 1;
+        }
+    } else {
+        st = round_once(q, cap_out, &n_drawn, err);
+    }
+    const uint64_t ns = lv_now_ns() - t0, busy = reader_busy_ns(e) - busy0;
+
+    q->stats.seconds_decode += lv_seconds(ns);
+    q->stats.seconds_embed_wait += lv_seconds(e->target.embed.wait_ns + e->draft.embed.wait_ns - embed0);
+    if (e->target.stream) {
+        q->stats.seconds_stream_idle += busy < ns ? lv_seconds(ns - busy) : 0.0;
+        q->stats.streamed_bytes += lv_stream_bytes_read(e->target.stream) - bytes0;
+    }
+    if (st < 0)
+        return st;
+    memcpy(out, q->text + q->n, n_drawn * sizeof *out);
+    *n_out = n_drawn;
+    q->n += n_drawn;
+    q->stats.n_token += n_drawn;
+    q->fresh = false;
+    q->ended = lv_tok_is_end(e->tok, q->text[q->n - 1]) || q->n == e->opt.n_ctx;
+    if (q->ended && e->target.stream)
+        lv_stream_stop(e->target.stream);
+    return q->ended ? LEVER_DONE : LEVER_OK;
+}
+
+enum lever_status lever_rewind(lever_seq *q, size_t n, struct lever_error *err)
+{
+    struct lv_kv *kv = &q->e->target.kv;
+
+    if (n >= q->n)
+        return LV_FAIL(err, LEVER_E_ARG, "lever_rewind: %zu tokens of %u", n, q->n);
+    if (!n)
+        return LEVER_OK;
+    const uint32_t left = q->n - (uint32_t)n;
+
+    if (kv->n > left - 1 && !lv_kv_rewind(kv, left - 1))
+        return LV_FAIL(err, LEVER_E_ARG, "lever_rewind: %zu tokens; a sliding-window layer keeps only the last %d", n,
+                       LV_KV_SLACK);
+    q->n = left;
+    q->fresh = false;
+    q->ended = false;
+    return LEVER_OK;
+}
+
+enum lever_status lever_stats(const lever_engine *e, const lever_seq *q, struct lever_stats *out)
+{
+    if (!e || !out || out->size < sizeof out->size)
+        return LEVER_E_ARG;
+    struct lever_stats s = q ? q->stats : (struct lever_stats){ 0 };
+    const size_t size = out->size < sizeof s ? out->size : sizeof s;
+
+    s.memory_budget = e->opt.memory_bytes;
+    s.memory_planned = e->plan.total;
+    s.peak_rss = lv_peak_rss();
+    s.seconds_load = e->seconds_load;
+    s.kernels = e->kern.level;
+    s.reader = e->target.reader ? lv_reader_mode(e->target.reader) : "";
+    s.pinned_bytes = e->target.place.pinned_bytes;
+    s.streamed_bytes_per_pass = e->target.place.streamed_bytes;
+    s.speculation = e->uses_draft ? "chain" : "off";
+    if (q) {
+        s.n_prompt = q->n_prompt;
+        s.seconds_draft = lv_seconds(q->draft.busy_ns);
+    }
+    s.size = out->size;
+    memcpy(out, &s, size);
+    return LEVER_OK;
+}

@@ -1,0 +1,394 @@
+#include "model/exec.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "base/clock.h"
+
+/* Work units of the op that runs: a 32-row group in matmuls, else a row or a piece of one.
+ *
+ * Every counter carries the serial number of its op in the upper half, and so does `at`, which
+ * names the op: a worker that was held up can never take a unit of a later op. All other
+ * fields keep still during a run. */
+struct lv_exec_job {
+    _Atomic uint64_t at;     /* serial << 32 | index of the op */
+    _Atomic uint32_t n_done; /* units of this op */
+    _Atomic bool stop;       /* cancelled or failed */
+    _Atomic uint64_t *next;  /* [max_part] serial << 32 | next unit */
+    _Atomic uint32_t *n_used; /* [max_part] finished units of a streamed segment */
+
+    const struct lv_op *op; /* [n_op] */
+    uint32_t n_op, n_rows;
+    uint32_t attn_rows, glu_cols;
+    struct lv_kv *kv;
+    const struct lv_pass *pass;
+};
+
+static uint32_t padded(uint32_t n)
+{
+    return (uint32_t)lv_round_up(n, LV_GROUP_ROWS);
+}
+
+static bool act_init(struct lv_act *a, uint32_t n_rows, uint32_t n_cols, const float *f, size_t stride_f,
+                     struct lv_arena *arena)
+{
+    *a = (struct lv_act){ .f = f, .stride_f = stride_f, .n_cols = n_cols };
+    a->q = lv_arena_take(arena, (uint64_t)n_rows * n_cols, 1);
+    a->d = lv_arena_take(arena, (uint64_t)n_rows * (n_cols / 32), sizeof *a->d);
+    a->sd = lv_arena_take(arena, (uint64_t)n_rows * (n_cols / 32), sizeof *a->sd);
+    a->s16 = lv_arena_take(arena, (uint64_t)n_rows * (n_cols / 16), sizeof *a->s16);
+    return a->q && a->d && a->sd && a->s16;
+}
+
+static uint64_t max_group_bytes(const struct lv_program *p)
+{
+    uint64_t m = 0;
+
+    for (uint32_t i = 0; i < p->n_w; i++)
+        if (p->w[i].group_bytes > m)
+            m = p->w[i].group_bytes;
+    return m;
+}
+
+bool lv_exec_init(struct lv_exec *x, const struct lv_program *p, uint32_t n_worker, uint32_t max_rows, uint32_t n_ctx,
+                  bool streamed, struct lv_arena *a)
+{
+    const struct lv_shape *s = &p->shape;
+    const uint32_t width[LV_BUF_COUNT] = {
+        [LV_BUF_X] = s->n_embd,
+        [LV_BUF_T] = s->n_embd,
+        [LV_BUF_Q] = s->n_head * s->head_dim,
+        [LV_BUF_K] = s->n_head_kv * s->head_dim,
+        [LV_BUF_V] = s->n_head_kv * s->head_dim,
+        [LV_BUF_G] = s->n_ff,
+        [LV_BUF_U] = s->n_ff,
+        [LV_BUF_LOGITS] = s->n_vocab,
+    };
+    bool ok = true;
+
+    *x = (struct lv_exec){ .p = p, .max_rows = max_rows, .n_ctx = n_ctx, .n_worker = n_worker };
+    for (int i = 0; i < LV_BUF_COUNT; i++) {
+        x->stride[i] = padded(width[i]);
+        x->buf[i] = lv_arena_take(a, (uint64_t)(i == LV_BUF_LOGITS ? LV_HEAD_ROWS : max_rows) * x->stride[i],
+                                  sizeof(float));
+        ok = ok && x->buf[i];
+    }
+    const uint32_t n_act = max_rows > LV_HEAD_ROWS ? max_rows : LV_HEAD_ROWS; /* the head borrows ACT_NORM */
+    const uint32_t n_attn = width[LV_BUF_Q];
+
+    x->norm = lv_arena_take(a, (uint64_t)n_act * s->n_embd, sizeof(float));
+    x->attn = lv_arena_take(a, (uint64_t)max_rows * n_attn, sizeof(float));
+    ok &= act_init(&x->act[LV_ACT_NORM], n_act, s->n_embd, x->norm, s->n_embd, a);
+    ok &= act_init(&x->act[LV_ACT_ATTN], max_rows, n_attn, x->attn, n_attn, a);
+    ok &= act_init(&x->act[LV_ACT_FF], max_rows, s->n_ff, x->buf[LV_BUF_G], x->stride[LV_BUF_G], a);
+    for (uint32_t i = 0; i < p->n_rope; i++) {
+        x->rope_cs[i] = lv_arena_take(a, (uint64_t)max_rows * s->n_rot, sizeof(float));
+        ok = ok && x->rope_cs[i];
+    }
+    x->job = lv_arena_take(a, 1, sizeof *x->job);
+    _Atomic uint64_t *next = lv_arena_take(a, LV_EXEC_MAX_PARTS, sizeof *next);
+    _Atomic uint32_t *n_used = lv_arena_take(a, LV_EXEC_MAX_PARTS, sizeof *n_used);
+
+    x->scratch = lv_arena_take(a, n_worker, sizeof *x->scratch);
+
+    /* A worker repacks a group, holds its products (32 of each row), or holds attention scores; never two at once. */
+    const uint64_t products = (uint64_t)n_act * LV_GROUP_ROWS * sizeof(float);
+    const uint64_t repack = products + (streamed ? max_group_bytes(p) : 0);
+    const uint64_t scores = lv_attn_scratch_bytes(p, n_ctx, max_rows);
+
+    x->scratch_bytes = repack > scores ? repack : scores;
+    for (uint32_t i = 0; i < n_worker; i++) {
+        uint8_t *m = lv_arena_take(a, x->scratch_bytes, 1);
+
+        ok = ok && m && x->scratch;
+        if (ok)
+            x->scratch[i] = m;
+    }
+    if (!ok || !x->job || !next || !n_used)
+        return false;
+    x->job->next = next;
+    x->job->n_used = n_used;
+    return true;
+}
+
+/* ---- one op ---------------------------------------------------------------------- */
+
+/* Pieces of a row that the gated activation is split into. */
+static uint32_t glu_pieces(const struct lv_exec *x)
+{
+    return (x->p->shape.n_ff + x->job->glu_cols - 1) / x->job->glu_cols;
+}
+
+/* Units of a whole op. */
+static uint32_t op_units(const struct lv_exec *x, const struct lv_op *op)
+{
+    const struct lv_exec_job *j = x->job;
+    uint32_t n = 0;
+
+    switch (op->kind) {
+    case LV_OP_NORM:
+    case LV_OP_QKV:
+        return j->n_rows;
+    case LV_OP_ATTN:
+        return x->p->shape.n_head_kv * ((j->n_rows + j->attn_rows - 1) / j->attn_rows);
+    case LV_OP_GLU:
+        return j->n_rows * glu_pieces(x);
+    case LV_OP_MATMUL:
+        for (uint32_t i = 0; i < op->mm.n_w; i++)
+            n += x->p->w[op->mm.w[i]].n_groups;
+    }
+    return n;
+}
+
+/* Groups a worker takes at once: about 64 KiB of weights, yet several chunks for each worker. */
+static uint32_t matmul_grain(const struct lv_exec *x, const struct lv_weight *w)
+{
+    const uint32_t by_size = (uint32_t)((64 * 1024 + w->group_bytes - 1) / w->group_bytes);
+    const uint32_t by_share = w->n_groups / (x->n_worker * 8) + 1;
+
+    return by_size < by_share ? by_size : by_share;
+}
+
+/* Resets the counters and publishes op i_op. Called by one thread, when no unit is in work. */
+static void begin_op(struct lv_exec *x, uint64_t serial, uint32_t i_op)
+{
+    struct lv_exec_job *j = x->job;
+
+    if (i_op < j->n_op) {
+        const struct lv_op *op = &j->op[i_op];
+        const uint32_t n_part = op->kind == LV_OP_MATMUL ? op->mm.n_part : 1;
+
+        atomic_store_explicit(&j->n_done, 0, memory_order_relaxed);
+        for (uint32_t i = 0; i < n_part; i++) {
+            atomic_store_explicit(&j->n_used[i], 0, memory_order_relaxed);
+            atomic_store_explicit(&j->next[i], serial << 32, memory_order_release);
+        }
+    }
+    atomic_store_explicit(&j->at, serial << 32 | i_op, memory_order_release);
+    lv_event_bump(&x->event);
+}
+
+/* Takes up to `grain` of n_unit units; returns their count, 0 also when the op is over. */
+static uint32_t take(_Atomic uint64_t *next, uint64_t serial, uint32_t n_unit, uint32_t grain, uint32_t *first)
+{
+    uint64_t cur = atomic_load_explicit(next, memory_order_acquire);
+
+    for (;;) {
+        const uint32_t at = (uint32_t)cur;
+
+        if (cur >> 32 != serial || at >= n_unit)
+            return 0;
+        const uint32_t n = n_unit - at < grain ? n_unit - at : grain;
+
+        if (atomic_compare_exchange_weak_explicit(next, &cur, cur + n, memory_order_acq_rel, memory_order_acquire)) {
+            *first = at;
+            return n;
+        }
+    }
+}
+
+/* Counts n units as done; who finishes the op's last one begins the next op. */
+static void finish_units(struct lv_exec *x, uint64_t at, uint32_t n)
+{
+    struct lv_exec_job *j = x->job;
+    const uint32_t n_op_units = op_units(x, &j->op[(uint32_t)at]);
+
+    if (atomic_fetch_add_explicit(&j->n_done, n, memory_order_acq_rel) + n == n_op_units)
+        begin_op(x, (at >> 32) + 1, (uint32_t)at + 1);
+}
+
+/* Output rows of groups first .. first + n - 1 of a segment, for all rows of the pass. */
+static void matmul_chunk(struct lv_exec *x, const struct lv_op *op, const struct lv_part *t, const uint8_t *streamed,
+                         uint32_t first, uint32_t n, unsigned worker)
+{
+    const struct lv_weight *w = &x->p->w[op->mm.w[t->i_w]];
+    const struct lv_segment *seg = t->seg;
+    const struct lv_act *act = &x->act[op->mm.src];
+    const enum lv_buf dst = op->mm.dst[t->i_w];
+    const uint32_t v_bias = op->mm.v_bias[t->i_w];
+    const uint32_t n_rows = x->job->n_rows;
+    float *product = (float *)x->scratch[worker];
+    uint8_t *repacked = x->scratch[worker] + (x->scratch_bytes - w->group_bytes) / 64 * 64;
+
+    for (uint32_t i = first; i < first + n; i++) {
+        const uint32_t r0 = (seg->first_group + i) * LV_GROUP_ROWS;
+        const uint8_t *group = seg->r32 + (size_t)i * w->group_bytes;
+        const bool direct = !op->mm.add && v_bias == LV_NONE;
+
+        if (streamed) {
+            const uint32_t left = w->n_rows - r0;
+
+            x->k->pack[w->type](repacked, streamed + seg->off + (size_t)i * w->group_bytes,
+                                left < LV_GROUP_ROWS ? left : LV_GROUP_ROWS, w->n_cols);
+            group = repacked;
+        }
+        if (direct) {
+            x->k->gemm[w->type](x->buf[dst] + r0, x->stride[dst], group, act, 0, n_rows);
+            continue;
+        }
+        x->k->gemm[w->type](product, LV_GROUP_ROWS, group, act, 0, n_rows);
+        for (uint32_t r = 0; r < n_rows; r++) {
+            float *y = lv_exec_row(x, dst, r) + r0, *v = product + (size_t)r * LV_GROUP_ROWS;
+
+            if (v_bias != LV_NONE)
+                x->k->add(v, v, x->p->v[v_bias].data + r0, LV_GROUP_ROWS);
+            if (op->mm.add)
+                x->k->add(y, y, v, LV_GROUP_ROWS);
+            else
+                memcpy(y, v, LV_GROUP_ROWS * sizeof *y);
+        }
+    }
+}
+
+/* One chunk of a matmul. False when there is nothing to take now. */
+static bool work_matmul(struct lv_exec *x, const struct lv_op *op, uint64_t at, unsigned worker)
+{
+    struct lv_exec_job *j = x->job;
+
+    for (uint32_t i = 0; i < op->mm.n_part; i++) {
+        const struct lv_part *t = &x->p->part[op->mm.part + i];
+        const struct lv_segment *seg = t->seg;
+        const uint64_t next = atomic_load_explicit(&j->next[i], memory_order_acquire);
+        const uint8_t *streamed = NULL;
+        uint32_t first;
+
+        if (next >> 32 != at >> 32 || (uint32_t)next >= seg->n_groups)
+            continue;
+        if (!seg->r32 && !(streamed = x->src.take(x->src.ctx, seg->i_extent)))
+            continue;
+        const uint32_t grain = streamed ? 1 : matmul_grain(x, &x->p->w[op->mm.w[t->i_w]]);
+        const uint32_t n = take(&j->next[i], at >> 32, seg->n_groups, grain, &first);
+
+        if (!n)
+            continue;
+        matmul_chunk(x, op, t, streamed, first, n, worker);
+        if (streamed && atomic_fetch_add(&j->n_used[i], n) + n == seg->n_groups)
+            x->src.give(x->src.ctx, seg->i_extent);
+        finish_units(x, at, n);
+        return true;
+    }
+    return false;
+}
+
+static void row_chunk(struct lv_exec *x, const struct lv_op *op, uint32_t unit, unsigned worker)
+{
+    struct lv_exec_job *j = x->job;
+
+    switch (op->kind) {
+    case LV_OP_NORM:
+        lv_row_norm(x, op, unit);
+        break;
+    case LV_OP_QKV:
+        lv_row_qkv(x, j->kv, j->pass, op, unit);
+        break;
+    case LV_OP_ATTN: {
+        const uint32_t n_head = x->p->shape.n_head_kv, row0 = unit / n_head * j->attn_rows;
+        const uint32_t left = j->n_rows - row0;
+
+        lv_attn_chunk(x, j->kv, j->pass, op, unit % n_head, row0, left < j->attn_rows ? left : j->attn_rows,
+                      x->scratch[worker]);
+        break;
+    }
+    case LV_OP_GLU: {
+        const uint32_t n_ff = x->p->shape.n_ff, n_piece = glu_pieces(x);
+        const uint32_t c0 = unit % n_piece * j->glu_cols, left = n_ff - c0;
+
+        lv_row_glu(x, op, unit / n_piece, c0, left < j->glu_cols ? left : j->glu_cols);
+        break;
+    }
+    case LV_OP_MATMUL:
+        assert(false);
+        break;
+    }
+}
+
+/* One chunk of the op that runs. False when there is nothing to take now. */
+static bool work(struct lv_exec *x, uint64_t at, unsigned worker)
+{
+    const struct lv_op *op = &x->job->op[(uint32_t)at];
+    uint32_t unit;
+
+    if (op->kind == LV_OP_MATMUL)
+        return work_matmul(x, op, at, worker);
+    if (!take(&x->job->next[0], at >> 32, op_units(x, op), 1, &unit))
+        return false;
+    row_chunk(x, op, unit, worker);
+    finish_units(x, at, 1);
+    return true;
+}
+
+static void worker_main(void *arg, unsigned worker)
+{
+    struct lv_exec *x = arg;
+    struct lv_exec_job *j = x->job;
+
+    for (;;) {
+        const uint32_t seen = lv_event_seen(&x->event);
+        const uint64_t at = atomic_load_explicit(&j->at, memory_order_acquire);
+
+        if ((uint32_t)at >= j->n_op || atomic_load_explicit(&j->stop, memory_order_relaxed))
+            return;
+        if ((x->cancel && atomic_load_explicit(x->cancel, memory_order_relaxed)) ||
+            (x->src.error && x->src.error(x->src.ctx, NULL) < 0)) {
+            atomic_store(&j->stop, true);
+            lv_event_bump(&x->event);
+            return;
+        }
+        if (!work(x, at, worker))
+            lv_event_wait(&x->event, seen);
+    }
+}
+
+static enum lever_status run(struct lv_exec *x, const struct lv_op *op, uint32_t n_op, struct lv_kv *kv,
+                             const struct lv_pass *pass, uint32_t n_rows, struct lever_error *err)
+{
+    struct lv_exec_job *j = x->job;
+    const uint64_t t0 = lv_now_ns();
+
+    j->op = op;
+    j->n_op = n_op;
+    j->kv = kv;
+    j->pass = pass;
+    j->n_rows = n_rows;
+    j->attn_rows = pass ? lv_attn_rows_per_chunk(x, kv, pass) : 1;
+    /* A row's gated activation is split when there are too few rows for all workers. */
+    const uint32_t n_ff = x->p->shape.n_ff, n_piece = n_rows >= 4 * x->n_worker ? 1 : 2 * x->n_worker;
+
+    j->glu_cols = padded((n_ff + n_piece - 1) / n_piece);
+    atomic_store(&j->stop, false);
+    begin_op(x, (atomic_load(&j->at) >> 32) + 1, 0);
+    lv_pool_run(x->pool, worker_main, x);
+    x->busy_ns += lv_now_ns() - t0;
+    if (!atomic_load(&j->stop))
+        return LEVER_OK;
+    if (x->src.error)
+        LV_TRY(x->src.error(x->src.ctx, err));
+    return LV_FAIL(err, LEVER_E_CANCEL, "cancelled");
+}
+
+enum lever_status lv_exec_forward(struct lv_exec *x, struct lv_kv *kv, const struct lv_pass *pass,
+                                  struct lever_error *err)
+{
+    assert(pass->n_rows >= 1 && pass->n_rows <= x->max_rows);
+    for (uint32_t r = 0; r < pass->n_rows; r++) {
+        const uint32_t pos = kv->n + (pass->path_at[r + 1] - pass->path_at[r]) - 1;
+
+        assert(pos < x->n_ctx);
+        for (uint32_t i = 0; i < x->p->n_rope; i++)
+            lv_rope_angles(x->p, i, pos, x->rope_cs[i] + (size_t)r * x->p->shape.n_rot);
+    }
+    return run(x, x->p->op, x->p->n_op, kv, pass, pass->n_rows, err);
+}
+
+enum lever_status lv_exec_head(struct lv_exec *x, const uint32_t *row, uint32_t n, struct lever_error *err)
+{
+    const struct lv_program *p = x->p;
+    const uint32_t n_embd = p->shape.n_embd;
+
+    assert(n >= 1 && n <= LV_HEAD_ROWS);
+    for (uint32_t i = 0; i < n; i++)
+        x->k->rms_norm(x->norm + (size_t)i * n_embd, lv_exec_row(x, LV_BUF_X, row[i]), p->v[p->v_out_norm].data,
+                       p->shape.eps, n_embd);
+    x->k->quantize(&x->act[LV_ACT_NORM], 0, n, 0, n_embd);
+    return run(x, &p->head, 1, NULL, NULL, n, err);
+}

@@ -1,0 +1,104 @@
+/* Executor: runs a program over the rows of a pass with all workers of a pool.
+ *
+ * Workers take chunks of the current op; whoever finishes its last chunk begins the next op.
+ * There is no other barrier, and the state of a run is (op, chunk counters): a worker that finds
+ * nothing to do waits for an event, which a finished op or an arriving segment bumps.
+ *
+ * A row's result depends on its token, its position and the rows on its path only, bit for bit:
+ * matmuls split output rows, everything else splits rows or heads, no sum is ever split.
+ *
+ * owns     nothing: buffers are pieces of the caller's arena
+ * borrows  kernels, pool, program
+ * threads  one run at a time */
+#ifndef LV_MODEL_EXEC_H
+#define LV_MODEL_EXEC_H
+
+#include <stdatomic.h>
+
+#include "base/event.h"
+#include "base/mem.h"
+#include "base/pool.h"
+#include "kern/kern.h"
+#include "model/kv.h"
+#include "model/program.h"
+
+#define LV_HEAD_ROWS 8    /* rows of one head batch: up to here they cost about one */
+#define LV_EXEC_MAX_ROWS 256
+#define LV_EXEC_MAX_PARTS 1024 /* segments of one op: 3 matrices in 4 MiB extents stay far below */
+
+/* Where streamed segments come from. take() returns the extent's data (GGUF bytes) when it has arrived, else NULL;
+ * never blocks. give() says that a segment of the extent has been used up.
+ * The source bumps the executor's event when an extent arrives or fails. */
+struct lv_source {
+    const uint8_t *(*take)(void *ctx, uint32_t i_extent);
+    void (*give)(void *ctx, uint32_t i_extent);
+    enum lever_status (*error)(void *ctx, struct lever_error *err); /* < 0 once a read has failed */
+    void *ctx;
+};
+
+/* Rows to verify. Each row has a cache slot for its own K and V and a path: the slots of its uncommitted
+ * ancestors, oldest first, ending with its own. Its logical position is kv->n + path length - 1. */
+struct lv_pass {
+    uint32_t n_rows;
+    const int32_t *slot;     /* [n_rows] */
+    const uint32_t *path_at; /* [n_rows + 1] offsets into path */
+    const int32_t *path;     /* slots */
+};
+
+struct lv_exec_job; /* counters of the op that runs */
+
+struct lv_exec {
+    const struct lv_kern *k;
+    struct lv_pool *pool;
+    const struct lv_program *p;
+    struct lv_source src;
+    struct lv_event event;
+    const atomic_bool *cancel; /* borrowed; may be NULL */
+
+    uint32_t max_rows, n_ctx;
+    float *buf[LV_BUF_COUNT];       /* [max_rows][stride] */
+    uint32_t stride[LV_BUF_COUNT];  /* floats, padded to 32 */
+    struct lv_act act[LV_ACT_COUNT];
+    float *norm, *attn;             /* f32 inputs of ACT_NORM and ACT_ATTN */
+    float *rope_cs[2];              /* [max_rows][n_rot] */
+    uint32_t n_worker;
+    uint8_t **scratch;              /* [n_worker] repacked group, or attention scores */
+    uint64_t scratch_bytes;
+
+    struct lv_exec_job *job;
+    uint64_t busy_ns;               /* time in forward and head so far */
+};
+
+/* Lays the buffers out in the arena (which may only be counting). False when it is full.
+ * streamed: some weights will not be pinned, so workers need room to repack a group. */
+bool lv_exec_init(struct lv_exec *x, const struct lv_program *p, uint32_t n_worker, uint32_t max_rows, uint32_t n_ctx,
+                  bool streamed, struct lv_arena *a);
+
+/* Runs the body of the program over the pass. Before: rows of LV_BUF_X hold the scaled embeddings.
+ * After LEVER_OK: LV_BUF_X holds the residual stream of every row, the slots hold their K and V.
+ * LEVER_E_CANCEL, LEVER_E_IO: the slots' contents are undefined, the committed cache is untouched. */
+enum lever_status lv_exec_forward(struct lv_exec *x, struct lv_kv *kv, const struct lv_pass *pass,
+                                  struct lever_error *err);
+
+/* Final norm and head for n <= LV_HEAD_ROWS rows of the last forward: logits in LV_BUF_LOGITS. */
+enum lever_status lv_exec_head(struct lv_exec *x, const uint32_t *row, uint32_t n, struct lever_error *err);
+
+static inline float *lv_exec_row(const struct lv_exec *x, enum lv_buf b, uint32_t row)
+{
+    return x->buf[b] + (size_t)row * x->stride[b];
+}
+
+/* ---- row_ops.c, attention.c: chunks of single ops, called by the executor's workers ---- */
+
+void lv_rope_angles(const struct lv_program *p, uint32_t i_rope, uint32_t pos, float *cs);
+void lv_row_norm(struct lv_exec *x, const struct lv_op *op, uint32_t row);
+void lv_row_qkv(struct lv_exec *x, struct lv_kv *kv, const struct lv_pass *pass, const struct lv_op *op, uint32_t row);
+void lv_row_glu(struct lv_exec *x, const struct lv_op *op, uint32_t row, uint32_t c0, uint32_t n_c);
+
+uint64_t lv_attn_scratch_bytes(const struct lv_program *p, uint32_t n_ctx, uint32_t n_slot);
+/* Rows an attention chunk handles at the cache's present length. */
+uint32_t lv_attn_rows_per_chunk(const struct lv_exec *x, const struct lv_kv *kv, const struct lv_pass *pass);
+void lv_attn_chunk(struct lv_exec *x, const struct lv_kv *kv, const struct lv_pass *pass, const struct lv_op *op,
+                   uint32_t head, uint32_t row0, uint32_t n_rows, uint8_t *scratch);
+
+#endif
