@@ -1,0 +1,116 @@
+/* What the commands share: messages, files, exit codes, JSON, progress, Ctrl-C, opening a model.
+ *
+ * The command line is built on lever.h alone. Text that comes from outside (model files, options,
+ * errors that quote them) reaches the terminal only through the functions here that
+ * escape control characters.
+ * threads: everything on the main thread; only interrupt.c runs in a signal handler. */
+#ifndef LV_CLI_CLI_H
+#define LV_CLI_CLI_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <lever/lever.h>
+
+#include "args.h"
+
+enum lv_exit {
+    LV_EXIT_OK = 0,
+    LV_EXIT_OTHER = 1,
+    LV_EXIT_USAGE = 2,
+    LV_EXIT_MODEL = 3,
+    LV_EXIT_BUDGET = 4,
+    LV_EXIT_IO = 5,
+    LV_EXIT_INTERRUPTED = 130
+};
+
+/* ---- the commands; each returns an exit code ---- */
+int lv_cli_run(const struct lv_args *a);
+int lv_cli_info(const struct lv_args *a);
+int lv_cli_tokenize(const struct lv_args *a);
+
+/* ---- help.c ---- */
+void lv_help_usage(FILE *f);                        /* the short form: commands */
+void lv_help_command(FILE *f, enum lv_command c); /* all options of a command */
+void lv_help_build_info(FILE *f);                  /* lever --info */
+
+/* ---- output.c: stderr, stdout, files ---- */
+int lv_exit_code(enum lever_status st);
+/* "lever: message" on stderr, control characters escaped. */
+__attribute__((format(printf, 1, 2))) void lv_say(const char *fmt, ...);
+/* "lever: error: message", the word in red on a terminal (unless NO_COLOR is set). */
+__attribute__((format(printf, 1, 2))) void lv_error(const char *fmt, ...);
+/* Writes text with control characters (but for tab, and newline if multi_line) as \xNN. */
+void lv_put_safe(FILE *f, const char *text, bool multi_line);
+/* Reports an engine error, on stdout too as {"error": ...} when json; returns the exit code. */
+int lv_report(const struct lever_error *err, bool json);
+/* Flushes stdout. False, with a message, when something could not be written. */
+bool lv_stdout_done(void);
+/* The whole of a file ("-": stdin), NUL-terminated, freed by the caller; at most max_bytes.
+ * LEVER_E_IO, LEVER_E_NOMEM or LEVER_E_ARG (too long), with *err filled. */
+enum lever_status lv_read_file(const char *path, size_t max_bytes, char **out, size_t *len, struct lever_error *err);
+__attribute__((format(printf, 3, 4))) enum lever_status lv_cli_fail(struct lever_error *err, enum lever_status st,
+                                                                      const char *fmt, ...);
+/* "1.2 GiB" into buf[24]; returns buf. */
+const char *lv_size_text(char buf[24], uint64_t bytes);
+
+/* ---- json.c: jansson with the contract's conventions ---- */
+json_t *lv_json_text(const char *bytes, size_t len); /* ill-formed UTF-8 becomes U+FFFD */
+json_t *lv_json_str(const char *s);                   /* NULL becomes null */
+json_t *lv_json_uint(uint64_t n);
+json_t *lv_json_real(double x); /* not finite: 0 */
+json_t *lv_json_ids(const int32_t *ids, size_t n);
+json_t *lv_json_error(const struct lever_error *err);
+/* Prints the one object of --json and drops it; NULL (json_pack's answer to a missing part) is
+ * an error. Returns an exit code. */
+int lv_json_print(json_t *object);
+
+/* ---- progress.c ---- */
+struct lv_progress {
+    bool terminal, quiet, shown;
+    char what[16];
+    double last; /* when a line was printed, s */
+    int last_percent;
+};
+
+void lv_progress_init(struct lv_progress *p, bool json);
+void lv_progress_show(struct lv_progress *p, const char *what, uint64_t done, uint64_t total);
+void lv_progress_end(struct lv_progress *p); /* clears the line of a terminal */
+double lv_cli_seconds(void); /* monotonic */
+
+/* ---- interrupt.c: SIGINT and SIGTERM ---- */
+enum lv_phase {
+    LV_PHASE_LOAD,     /* nothing to lose: the first signal ends the program */
+    LV_PHASE_GENERATE, /* the first cancels the sequence, the second ends the program */
+    LV_PHASE_FINISH    /* results are being printed: the first is noted, the second ends */
+};
+
+void lv_interrupt_init(bool json);
+void lv_interrupt_phase(enum lv_phase phase, lever_seq *seq);
+bool lv_interrupted(void);
+
+/* ---- session.c: models opened as the arguments say ---- */
+/* The vocabulary and metadata only: cheap. */
+enum lever_status lv_session_vocab(const struct lv_args *a, lever_engine **out, struct lever_error *err);
+/* Everything; the callbacks report through p, which must outlive the engine. */
+enum lever_status lv_session_open(const struct lv_args *a, uint32_t n_ctx, struct lv_progress *p, lever_engine **out,
+                                  struct lever_error *err);
+/* text to ids, in a fresh array freed by the caller. */
+enum lever_status lv_session_tokenize(const lever_engine *e, const char *text, size_t len, unsigned flags,
+                                      int32_t **ids, size_t *n, struct lever_error *err);
+/* The prompt that the arguments name, and the context that it and -n need. */
+struct lv_prompt {
+    int32_t *ids; /* [n_ids], owned; free() */
+    size_t n_ids;
+    uint32_t n_ctx; /* 0: the engine's default */
+};
+
+enum lever_status lv_session_prompt(const struct lv_args *a, struct lv_prompt *out, struct lever_error *err);
+/* The text of -p or -f: *owned is NULL or freed by the caller. */
+enum lever_status lv_session_text(const struct lv_args *a, const char **text, size_t *len, char **owned,
+                                  struct lever_error *err);
+
+#endif

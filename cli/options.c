@@ -1,0 +1,155 @@
+/* The options of all commands, and llama.cpp's flags with what to use instead. Data only. */
+#include "args.h"
+
+#define RUN LV_FOR(LV_CMD_RUN)
+#define INFO LV_FOR(LV_CMD_INFO)
+#define TOK LV_FOR(LV_CMD_TOKENIZE)
+#define AT(field) offsetof(struct lv_args, field)
+
+/* Largest context and token count asked for: keeps every product of sizes far from overflow. */
+#define MAX_TOK 16777216.0
+#define MAX_F32 1e6
+
+static const char MODEL[] = "Model and memory";
+static const char PROMPT[] = "Prompt";
+static const char GENERATE[] = "Generation";
+static const char SPECULATE[] = "Speculation";
+static const char TUNE[] = "Tests and tuning";
+static const char OUTPUT[] = "Output";
+
+const struct lv_opt lv_options[] = {
+    { { "-m", "--model" }, LV_OPT_FILE, RUN | INFO | TOK, AT(target), 0, 0, "FILE", MODEL,
+      "target model, a GGUF file (the first one of a split model)", 0, false },
+    { { "-md", "--spec-draft-model", "--model-draft" }, LV_OPT_FILE, RUN | INFO, AT(draft), 0, 0, "FILE", MODEL,
+      "draft model, a GGUF file with the target's vocabulary", 0, false },
+    { { "--memory" }, LV_OPT_SIZE, RUN, AT(memory_bytes), 1, 0, "SIZE", MODEL,
+      "bound on all memory of the process: 640M, 1.25G, bytes, or auto (what machine and cgroup give); "
+      "default: no bound, everything resident", LEVER_MEMORY_AUTO, false },
+    { { "-c", "--ctx-size" }, LV_OPT_U32, RUN, AT(n_ctx), 0, MAX_TOK, "N", MODEL,
+      "context in tokens; default: prompt + n, rounded up to 256", 0, false },
+    { { "-t", "--threads" }, LV_OPT_U32, RUN, AT(n_threads), 0, 512, "N", MODEL,
+      "worker threads; default: one per usable core", 0, false },
+
+    { { "-p", "--prompt" }, LV_OPT_TEXT, RUN | TOK, AT(prompt), 0, 0, "TEXT", PROMPT,
+      "raw text; special tokens in it are parsed", 0, false },
+    { { "-f", "--file" }, LV_OPT_FILE, RUN | TOK, AT(file), 0, 0, "FILE", PROMPT,
+      "raw text from a file; - is standard input", 0, false },
+    { { "--chat" }, LV_OPT_TEXT, RUN, AT(chat), 0, 0, "TEXT", PROMPT,
+      "one user turn through the model's chat template", 0, false },
+    { { "--no-special" }, LV_OPT_FLAG, TOK, AT(no_special), 0, 0, NULL, PROMPT,
+      "special tokens are plain text; with --decode: left out", 0, false },
+    { { "--add-bos" }, LV_OPT_FLAG, TOK, AT(add_bos), 0, 0, NULL, PROMPT,
+      "put the beginning token first, where the model has one", 0, false },
+    { { "--decode" }, LV_OPT_TEXT, TOK, AT(decode), 0, 0, "IDS", PROMPT,
+      "the other way: token ids (\"1,2,3\" or \"1 2 3\") to text", 0, false },
+
+    { { "-n", "--n-predict" }, LV_OPT_I32, RUN, AT(n_predict), -1, MAX_TOK, "N", GENERATE,
+      "most tokens to generate; default 256; 0: only compute the prompt; -1: until the text ends or the context is full",
+      0, false },
+    { { "--stop" }, LV_OPT_STOP, RUN, AT(stop), 0, 0, "TEXT", GENERATE,
+      "end before this text; may be given several times", 0, false },
+    { { "--ignore-eos" }, LV_OPT_FLAG, RUN, AT(sampling.ignore_eos), 0, 0, NULL, GENERATE,
+      "never generate an end token", 0, false },
+    { { "--temp", "--temperature" }, LV_OPT_F32, RUN, AT(sampling.temperature), 0, 100, "X", GENERATE,
+      "temperature; default 0: greedy", 0, false },
+    { { "--top-k" }, LV_OPT_I32, RUN, AT(sampling.top_k), 0, MAX_TOK, "K", GENERATE,
+      "only the K likeliest tokens; default 0: off", 0, false },
+    { { "--top-p" }, LV_OPT_F32, RUN, AT(sampling.top_p), 1e-6, 1, "P", GENERATE,
+      "only the likeliest tokens that sum to P; default 1: off", 0, false },
+    { { "--min-p" }, LV_OPT_F32, RUN, AT(sampling.min_p), 0, 0.999999, "P", GENERATE,
+      "only tokens with P times the best probability; default 0: off", 0, false },
+    { { "--seed" }, LV_OPT_U64, RUN, AT(sampling.seed), 0, 0, "S", GENERATE,
+      "the same seed gives the same text, whatever the memory or speculation; default 0", 0, false },
+    { { "--repeat-penalty" }, LV_OPT_F32, RUN, AT(sampling.repeat_penalty), 1e-6, MAX_F32, "X", GENERATE,
+      "default 1: off", 0, false },
+    { { "--presence-penalty" }, LV_OPT_F32, RUN, AT(sampling.presence_penalty), -MAX_F32, MAX_F32, "X", GENERATE,
+      "default 0: off", 0, false },
+    { { "--frequency-penalty" }, LV_OPT_F32, RUN, AT(sampling.frequency_penalty), -MAX_F32, MAX_F32, "X", GENERATE,
+      "default 0: off", 0, false },
+    { { "--repeat-last-n" }, LV_OPT_I32, RUN, AT(sampling.penalty_last_n), -1, MAX_TOK, "N", GENERATE,
+      "tokens that the penalties look back at; default 64; -1: all", 0, false },
+    { { "--logit-bias" }, LV_OPT_BIAS, RUN, AT(bias), 0, 0, "ID=X", GENERATE,
+      "add X to the logit of token ID (-inf bans it); may be given several times", 0, false },
+
+    { { "--speculation" }, LV_OPT_CHOICE, RUN, AT(speculation), 0, 0, "auto|off|chain|!tree", SPECULATE,
+      "how draft tokens are guessed; the text is the same in every mode", 0, false },
+    { { "--spec-draft-n-max" }, LV_OPT_U32, RUN, AT(spec_draft_n_max), 0, 256, "K", SPECULATE,
+      "most draft tokens of a chain in a round; default: chosen by Lever", 0, false },
+    { { "--overlap" }, LV_OPT_CHOICE, RUN, AT(overlap), 0, 0, "!on|off", SPECULATE,
+      "draft while the target is verifying", 0, false },
+    { { "--prune" }, LV_OPT_CHOICE, RUN, AT(prune), 0, 0, "!on|off|auto", SPECULATE,
+      "drop unlikely branches in the middle of a pass", 0, false },
+
+    { { "--cpu" }, LV_OPT_FILE, RUN, AT(cpu_level), 0, 0, "LEVEL", TUNE,
+      "force a kernel level: ref, avx2, avxvnni, avx512vnni, ...", 0, false },
+    { { "--reader" }, LV_OPT_CHOICE, RUN, AT(reader), 0, 0, "pread|!uring|buffered", TUNE,
+      "how weights are read; default pread: direct reads, buffered where the file system refuses them", 0, false },
+    { { "--ring" }, LV_OPT_SIZE, RUN, AT(ring_bytes), 1, 0, "SIZE", TUNE, "stream ring; default auto", 0, false },
+    { { "--slot" }, LV_OPT_SIZE, RUN, AT(slot_bytes), 1, 0, "SIZE", TUNE, "slot of the ring; default auto", 0, false },
+    { { "--tree-rows" }, LV_OPT_U32, RUN, AT(tree_rows), 1, 256, "N", TUNE, "most rows of a token tree", 0, true },
+    { { "--draft-head" }, LV_OPT_CHOICE, RUN, AT(draft_head), 0, 0, "auto|full|!q4|!N", TUNE,
+      "output head of the draft: whole, at 4 bits, or cut to N tokens", 0, false },
+    { { "--draft-layers" }, LV_OPT_U32, RUN, AT(draft_layers), 1, 1024, "N", TUNE,
+      "use the target's first N layers as the draft", 0, true },
+    { { "--no-cache" }, LV_OPT_FLAG, RUN, AT(ignored), 0, 0, NULL, TUNE,
+      "no calibration cache (this build keeps none)", 0, false },
+    { { "--no-warmup" }, LV_OPT_FLAG, RUN, AT(ignored), 0, 0, NULL, TUNE,
+      "no warm-up run (this build makes none)", 0, false },
+    { { "--trace" }, LV_OPT_FILE, RUN, AT(trace), 0, 0, "FILE", TUNE, "write one JSON object a round", 0, true },
+
+    { { "--json" }, LV_OPT_FLAG, RUN | INFO | TOK, AT(json), 0, 0, NULL, OUTPUT,
+      "print one JSON object on standard output", 0, false },
+    { { "--all" }, LV_OPT_FLAG, INFO, AT(all), 0, 0, NULL, OUTPUT, "also every metadata key and every tensor", 0, false },
+    { { "-v", "--verbose" }, LV_OPT_FLAG, RUN | INFO | TOK, AT(verbose), 0, 0, NULL, OUTPUT,
+      "also show what the engine decides", 0, false },
+    { { "-h", "--help" }, LV_OPT_FLAG, RUN | INFO | TOK, AT(help), 0, 0, NULL, OUTPUT, "this page", 0, false },
+};
+const size_t lv_n_options = sizeof lv_options / sizeof lv_options[0];
+
+const struct lv_foreign lv_foreign_options[] = {
+    { { "-ngl", "--gpu-layers", "--n-gpu-layers", "-ngld" },
+      "Lever places no layers on a GPU; bound its memory with --memory SIZE" },
+    { { "-ot", "--override-tensor", "-cmoe", "-ncmoe" },
+      "Lever decides by itself which tensors stay in memory; bound it with --memory SIZE" },
+    { { "-sm", "-ts", "-mg", "-dev" }, "this build uses the CPU only; choose threads with -t N" },
+    { { "--split-mode", "--tensor-split", "--main-gpu", "--device*" },
+      "this build uses the CPU only; choose threads with -t N" },
+    { { "--mmap", "--no-mmap" },
+      "Lever maps no model file: it streams the weights that do not fit; bound its memory with --memory SIZE" },
+    { { "--mlock" }, "what must stay in memory is kept there already; bound it with --memory SIZE" },
+    { { "-fa", "--flash-attn" }, "Lever has one attention kernel that needs no switch; leave it out" },
+    { { "-ctk", "-ctv", "--cache-type*" }, "the KV cache has one type; a smaller one comes with -c N" },
+    { { "--draft", "--draft-max", "--draft-n" }, "use --spec-draft-n-max K" },
+    { { "--draft-min", "--draft-n-min", "--draft-p-*", "--spec-draft-n-min" },
+      "Lever adapts the draft's length by itself; only --spec-draft-n-max K bounds it" },
+    { { "-cd", "--ctx-size-draft", "-td", "--threads-draft" }, "draft and target share -c N and -t N" },
+    { { "-tb", "--threads-batch", "--cpu-mask*", "--cpu-range*" }, "use -t N for prompt and generation alike" },
+    { { "-b", "-ub", "--batch-size", "--ubatch-size" }, "the batch is planned from --memory SIZE; leave it out" },
+    { { "--numa", "--prio*", "--poll*" }, "there is no such setting; choose threads with -t N" },
+    { { "-cnv", "--conversation", "-i", "--interactive*" },
+      "for one turn use --chat TEXT; an interactive chat is not there yet" },
+    { { "-no-cnv", "--no-conversation" }, "-p TEXT is raw text already; leave it out" },
+    { { "-sys", "--system-prompt*", "-sysf" },
+      "write the system turn into -p TEXT with the model's special tokens; --chat takes one user turn" },
+    { { "--jinja", "--no-jinja", "--chat-template*", "--reasoning*" },
+      "the chat template comes from the model file; use --chat TEXT" },
+    { { "-r", "--reverse-prompt" }, "use --stop TEXT" },
+    { { "-e", "--escape", "--no-escape" }, "text is taken as it is; in a shell write $'a\\nb', or use -f FILE" },
+    { { "-hf", "-hfd", "--hf-*", "-mu" }, "Lever downloads nothing; name a file with -m FILE" },
+    { { "--grammar*", "--json-schema*", "-j" }, "constrained output is not there yet" },
+    { { "--lora*", "--control-vector*" }, "adapters are not there yet; use a model file with the adapter merged in" },
+    { { "--rope-*", "--yarn-*" }, "position scaling is read from the model file; leave it out" },
+    { { "--mirostat*", "--dry-*", "--xtc-*", "--typical*" },
+      "this sampler is not there; use --temp, --top-k, --top-p or --min-p" },
+    { { "--top-nsigma", "--dynatemp*", "--samplers", "--sampler-seq" },
+      "this sampler is not there; use --temp, --top-k, --top-p or --min-p" },
+    { { "--keep", "--context-shift", "--no-context-shift", "--swa-full" },
+      "the context is never shifted: when it is full, generation ends; ask for more with -c N" },
+    { { "--prompt-cache*", "--slot-save-path" }, "saved chat states are not there yet" },
+    { { "--mmproj*", "--image*", "--audio*" }, "Lever reads text only" },
+    { { "-np", "--parallel", "--host", "--port" }, "it belongs to lever serve, which is not there yet" },
+    { { "--log-*", "--no-perf", "--perf", "--color" },
+      "messages go to standard error; more of them with -v, figures with --json" },
+    { { "--special", "-sp" }, "end tokens are never printed; lever run --json lists all ids" },
+};
+const size_t lv_n_foreign_options = sizeof lv_foreign_options / sizeof lv_foreign_options[0];

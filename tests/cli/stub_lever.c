@@ -1,0 +1,414 @@
+/* An engine that computes nothing: it answers with the tokens that its "model file" lists. So the tests
+ * of the command line need no model, and can make the engine fail where they like.
+ *
+ * A model file is text, one directive a line:
+ *   tok HEX        next token of the answer, its bytes (ids 300, 301, ...)
+ *   end 0|1        after the answer: an end token (default), or the answer again and again
+ *   round N        tokens that one step may give (default 1)
+ *   delay N        ms a step takes
+ *   load_delay N   ms that opening takes
+ *   train N        the model's context (default 2048)
+ *   bos            raw text wants a beginning token
+ *   nochat         the chat template is not recognised
+ *   open ST TEXT   opening fails with this status number
+ *   prompt ST TEXT, step N ST TEXT   lever_prompt, or the Nth step, fails
+ *   log FILE       options, prompt ids and rewinds are appended there
+ *   warn TEXT      a warning at open
+ * Other ids: 0..255 are bytes, 256 the end token, 257 the beginning token. */
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <lever/lever.h>
+
+enum { ID_END = 256, ID_BOS = 257, ID_REPLY = 300, CAP_TOK = 4096, CAP_LINE = 4096 };
+
+struct lever_engine {
+    struct lever_options opt;
+    char path[1024], log_path[1024], message[CAP_LINE], prompt_message[CAP_LINE], step_message[CAP_LINE];
+    char *tok[CAP_TOK];
+    size_t len[CAP_TOK], n_tok;
+    int open_status, prompt_status, step_status, n_train;
+    long delay_ms, load_delay_ms, fail_step;
+    size_t round;
+    bool ends, bos, no_chat;
+    char bytes[256];
+};
+
+struct lever_seq {
+    lever_engine *e;
+    struct lever_sampling sampling;
+    size_t n_prompt, n_out, n_step;
+    atomic_bool cancelled;
+};
+
+static enum lever_status fail(struct lever_error *err, int st, const char *text)
+{
+    if (err) {
+        err->status = (enum lever_status)st;
+        err->least_memory = st == LEVER_E_BUDGET ? 12345678 : 0;
+        snprintf(err->message, sizeof err->message, "%.999s", text);
+    }
+    return (enum lever_status)st;
+}
+
+static FILE *log_open(const lever_engine *e)
+{
+    return *e->log_path ? fopen(e->log_path, "a") : NULL;
+}
+
+static void sleep_ms(long ms)
+{
+    const struct timespec t = { ms / 1000, ms % 1000 * 1000000 };
+    nanosleep(&t, NULL);
+}
+
+const char *lever_version(void)
+{
+    return "0.0.stub";
+}
+
+const char *lever_status_text(enum lever_status st)
+{
+    switch (st) {
+#define LEVER_X(name, code, text) \
+    case name:                    \
+        return text;
+        LEVER_STATUS_LIST(LEVER_X)
+#undef LEVER_X
+    }
+    return "unknown status";
+}
+
+void lever_options_default(struct lever_options *opt, size_t size)
+{
+    memset(opt, 0, size);
+    opt->size = size;
+}
+
+void lever_sampling_default(struct lever_sampling *s, size_t size)
+{
+    memset(s, 0, size);
+    s->size = size;
+    s->top_p = s->repeat_penalty = 1;
+    s->penalty_last_n = 64;
+}
+
+static void add_token(lever_engine *e, const char *hex)
+{
+    const size_t n = strlen(hex) / 2;
+
+    if (e->n_tok == CAP_TOK)
+        return;
+    e->tok[e->n_tok] = malloc(n + 1);
+    for (size_t i = 0; i < n; i++) {
+        unsigned byte = 0;
+        sscanf(hex + 2 * i, "%2x", &byte);
+        e->tok[e->n_tok][i] = (char)byte;
+    }
+    e->len[e->n_tok++] = n;
+}
+
+static void read_line(lever_engine *e, char *line)
+{
+    char word[32] = "", rest[CAP_LINE] = "";
+    int n = 0;
+
+    line[strcspn(line, "\n")] = '\0';
+    sscanf(line, "%31s %4095[^\n]", word, rest);
+    if (!strcmp(word, "tok"))
+        add_token(e, rest);
+    else if (!strcmp(word, "end"))
+        e->ends = atoi(rest) != 0;
+    else if (!strcmp(word, "round"))
+        e->round = (size_t)atoi(rest);
+    else if (!strcmp(word, "delay"))
+        e->delay_ms = atol(rest);
+    else if (!strcmp(word, "load_delay"))
+        e->load_delay_ms = atol(rest);
+    else if (!strcmp(word, "train"))
+        e->n_train = atoi(rest);
+    else if (!strcmp(word, "bos"))
+        e->bos = true;
+    else if (!strcmp(word, "nochat"))
+        e->no_chat = true;
+    else if (!strcmp(word, "log"))
+        snprintf(e->log_path, sizeof e->log_path, "%.1023s", rest);
+    else if (!strcmp(word, "open") && sscanf(rest, "%d %n", &e->open_status, &n) == 1)
+        snprintf(e->message, sizeof e->message, "%s", rest + n);
+    else if (!strcmp(word, "prompt") && sscanf(rest, "%d %n", &e->prompt_status, &n) == 1)
+        snprintf(e->prompt_message, sizeof e->prompt_message, "%s", rest + n);
+    else if (!strcmp(word, "step") && sscanf(rest, "%ld %d %n", &e->fail_step, &e->step_status, &n) == 2)
+        snprintf(e->step_message, sizeof e->step_message, "%s", rest + n);
+    else if (!strcmp(word, "warn") && e->opt.log)
+        e->opt.log(e->opt.user, LEVER_LOG_WARN, rest);
+}
+
+static void log_options(const lever_engine *e)
+{
+    const struct lever_options *o = &e->opt;
+    FILE *f = log_open(e);
+
+    if (!f)
+        return;
+    fprintf(f, "open draft=%s memory=%" PRIu64 " ctx=%" PRIu32 " threads=%" PRIu32 " spec=%d kmax=%" PRIu32
+            " cpu=%s reader=%d ring=%" PRIu64 " slot=%" PRIu64 " vocab_only=%d\n",
+            o->draft_path ? o->draft_path : "-", o->memory_bytes, o->n_ctx, o->n_threads, (int)o->speculation,
+            o->spec_draft_n_max, o->cpu_level ? o->cpu_level : "-", (int)o->reader, o->ring_bytes, o->slot_bytes,
+            o->vocab_only);
+    fclose(f);
+}
+
+enum lever_status lever_open(lever_engine **out, const struct lever_options *opt, struct lever_error *err)
+{
+    FILE *f = fopen(opt->target_path, "r");
+    lever_engine *e;
+    char line[CAP_LINE];
+
+    if (!f)
+        return fail(err, LEVER_E_IO, "model file cannot be opened");
+    e = calloc(1, sizeof *e);
+    e->opt = *opt;
+    e->ends = true;
+    e->round = 1;
+    e->n_train = 2048;
+    snprintf(e->path, sizeof e->path, "%s", opt->target_path);
+    for (int i = 0; i < 256; i++)
+        e->bytes[i] = (char)i;
+    while (fgets(line, sizeof line, f))
+        read_line(e, line);
+    fclose(f);
+    log_options(e);
+    if (!opt->vocab_only) {
+        for (uint64_t i = 0; i <= 4 && opt->progress; i++)
+            opt->progress(opt->user, "load", i * 25, 100);
+        sleep_ms(e->load_delay_ms);
+        if (e->open_status) {
+            const enum lever_status st = fail(err, e->open_status, e->message);
+            lever_close(e);
+            return st;
+        }
+    }
+    *out = e;
+    return LEVER_OK;
+}
+
+void lever_close(lever_engine *e)
+{
+    for (size_t i = 0; e && i < e->n_tok; i++)
+        free(e->tok[i]);
+    free(e);
+}
+
+enum lever_status lever_model_info(const lever_engine *e, int which, struct lever_model_info *out)
+{
+    if (which != 0)
+        return LEVER_E_ARG;
+    *out = (struct lever_model_info){ .path = e->path, .arch = "stub", .name = "evil\033[2Jname", .file_type = "Q4_K",
+        .tokenizer = "bytes", .file_bytes = 3u << 20, .weight_bytes = 2u << 20, .n_params = 1000000, .n_layer = 2,
+        .n_embd = 64, .n_ff = 128, .n_head = 4, .n_head_kv = 2, .head_dim = 16, .n_vocab = ID_REPLY + (uint32_t)e->n_tok,
+        .n_ctx_train = (uint32_t)e->n_train, .n_tensor = 3, .n_meta = 2, .tied_embedding = true,
+        .chat_format = e->no_chat ? NULL : "chatml" };
+    return LEVER_OK;
+}
+
+enum lever_status lever_tensor_info(const lever_engine *e, int which, uint32_t i, struct lever_tensor_info *out)
+{
+    static const char *const names[] = { "token_embd.weight", "blk.0.ffn_up.weight", "blk.0.attn_norm.weight" };
+
+    (void)e;
+    if (which != 0 || i >= 3)
+        return LEVER_E_ARG;
+    *out = (struct lever_tensor_info){ .name = names[i], .type = i < 2 ? "q4_k" : "f32", .n_dim = i < 2 ? 2 : 1,
+        .dim = { 64, i < 2 ? 32 : 1, 1, 1 }, .file_offset = 4096u * i, .bytes = 1000u + i };
+    return LEVER_OK;
+}
+
+enum lever_status lever_meta(const lever_engine *e, int which, uint32_t i, const char **key, const char **type,
+                             const char **value)
+{
+    (void)e;
+    if (which != 0 || i >= 2)
+        return LEVER_E_ARG;
+    *key = i ? "general.name" : "general.architecture";
+    *type = "string";
+    *value = i ? "bad\xff\nbytes" : "stub";
+    return LEVER_OK;
+}
+
+enum lever_status lever_tokenize(const lever_engine *e, const char *text, size_t len, unsigned flags, int32_t *out,
+                                 size_t cap_out, size_t *n_out, struct lever_error *err)
+{
+    size_t n = 0;
+
+    (void)e;
+    if (flags & LEVER_TOK_ADD_BOS) {
+        if (n < cap_out)
+            out[n] = ID_BOS;
+        n++;
+    }
+    for (size_t i = 0; i < len; n++) {
+        const bool special = (flags & LEVER_TOK_PARSE_SPECIAL) && len - i >= 5 && !memcmp(text + i, "<end>", 5);
+
+        if (n < cap_out)
+            out[n] = special ? ID_END : (unsigned char)text[i];
+        i += special ? 5 : 1;
+    }
+    *n_out = n;
+    return n > cap_out ? fail(err, LEVER_E_ARG, "no room") : LEVER_OK;
+}
+
+enum lever_status lever_token_bytes(const lever_engine *e, int32_t token, bool special, const char **bytes, size_t *len)
+{
+    *len = 0;
+    *bytes = "";
+    if (token >= 0 && token < 256) {
+        *bytes = &e->bytes[token];
+        *len = 1;
+    } else if (token == ID_END || token == ID_BOS) {
+        *bytes = token == ID_END ? "<end>" : "<bos>";
+        *len = special ? 5 : 0;
+    } else if (token >= ID_REPLY && (size_t)(token - ID_REPLY) < e->n_tok) {
+        *bytes = e->tok[token - ID_REPLY];
+        *len = e->len[token - ID_REPLY];
+    } else {
+        return LEVER_E_ARG;
+    }
+    return LEVER_OK;
+}
+
+bool lever_token_is_end(const lever_engine *e, int32_t token)
+{
+    (void)e;
+    return token == ID_END;
+}
+
+bool lever_adds_bos(const lever_engine *e)
+{
+    return e->bos;
+}
+
+enum lever_status lever_chat_tokenize(const lever_engine *e, const struct lever_message *msg, size_t n_msg,
+                                      int32_t *out, size_t cap_out, size_t *n_out, struct lever_error *err)
+{
+    char text[CAP_LINE];
+
+    if (e->no_chat)
+        return fail(err, LEVER_E_MODEL, "the chat template is not known");
+    snprintf(text, sizeof text, "[%s]%s[/]", msg[n_msg - 1].role, msg[n_msg - 1].content);
+    return lever_tokenize(e, text, strlen(text), 0, out, cap_out, n_out, err);
+}
+
+enum lever_status lever_seq_new(lever_engine *e, const struct lever_sampling *s, lever_seq **out,
+                                struct lever_error *err)
+{
+    lever_seq *seq = calloc(1, sizeof *seq);
+    FILE *f = log_open(e);
+
+    (void)err;
+    seq->e = e;
+    seq->sampling = *s;
+    if (f) {
+        fprintf(f, "seq temp=%g top_k=%d top_p=%g min_p=%g seed=%" PRIu64 " repeat=%g presence=%g frequency=%g last=%d "
+                "ignore_eos=%d bias=", (double)s->temperature, s->top_k, (double)s->top_p, (double)s->min_p, s->seed,
+                (double)s->repeat_penalty, (double)s->presence_penalty, (double)s->frequency_penalty, s->penalty_last_n,
+                s->ignore_eos);
+        for (size_t i = 0; i < s->n_logit_bias; i++)
+            fprintf(f, "%d:%g,", s->logit_bias[i].token, (double)s->logit_bias[i].bias);
+        fputs("\n", f);
+        fclose(f);
+    }
+    *out = seq;
+    return LEVER_OK;
+}
+
+void lever_seq_free(lever_seq *seq)
+{
+    free(seq);
+}
+
+enum lever_status lever_prompt(lever_seq *seq, const int32_t *ids, size_t n, struct lever_error *err)
+{
+    FILE *f = log_open(seq->e);
+
+    if (f) {
+        fputs("prompt", f);
+        for (size_t i = 0; i < n; i++)
+            fprintf(f, " %d", ids[i]);
+        fputs("\n", f);
+        fclose(f);
+    }
+    if (seq->e->prompt_status)
+        return fail(err, seq->e->prompt_status, seq->e->prompt_message);
+    seq->n_prompt += n;
+    return LEVER_OK;
+}
+
+enum lever_status lever_step(lever_seq *seq, int32_t *out, size_t cap_out, size_t *n_out, struct lever_error *err)
+{
+    lever_engine *e = seq->e;
+
+    *n_out = 0;
+    for (long ms = 0; ms < e->delay_ms && !atomic_load(&seq->cancelled); ms += 5)
+        sleep_ms(5);
+    if (atomic_load(&seq->cancelled))
+        return fail(err, LEVER_E_CANCEL, "cancelled");
+    if (++seq->n_step == (size_t)e->fail_step)
+        return fail(err, e->step_status, e->step_message);
+    while (*n_out < cap_out && *n_out < e->round) {
+        const bool over = seq->n_out >= e->n_tok;
+        const bool at_end = over && e->ends && !seq->sampling.ignore_eos;
+
+        out[(*n_out)++] = at_end || e->n_tok == 0 ? ID_END : ID_REPLY + (int32_t)(seq->n_out % e->n_tok);
+        seq->n_out++;
+        if (at_end)
+            return LEVER_DONE;
+        if (seq->n_prompt + seq->n_out >= e->opt.n_ctx)
+            return LEVER_DONE;
+    }
+    return LEVER_OK;
+}
+
+enum lever_status lever_rewind(lever_seq *seq, size_t n, struct lever_error *err)
+{
+    FILE *f = log_open(seq->e);
+
+    if (n > seq->n_out)
+        return fail(err, LEVER_E_ARG, "rewind too far");
+    seq->n_out -= n;
+    if (f) {
+        fprintf(f, "rewind %zu\n", n);
+        fclose(f);
+    }
+    return LEVER_OK;
+}
+
+void lever_cancel(lever_seq *seq)
+{
+    atomic_store(&seq->cancelled, true);
+}
+
+void lever_cancel_clear(lever_seq *seq)
+{
+    atomic_store(&seq->cancelled, false);
+}
+
+enum lever_status lever_stats(const lever_engine *e, const lever_seq *seq, struct lever_stats *out)
+{
+    *out = (struct lever_stats){ .size = out->size, .memory_budget = e->opt.memory_bytes, .memory_planned = 1000,
+        .peak_rss = 2000, .seconds_load = 0.25, .kernels = "stub", .reader = "buffered", .speculation = "off" };
+    if (seq) {
+        out->n_prompt = seq->n_prompt;
+        out->n_token = seq->n_out;
+        out->n_round = seq->n_step;
+        out->n_row = 2 * seq->n_step;
+        out->streamed_bytes = 100 * seq->n_step;
+        out->seconds_prefill = 0.5;
+        out->seconds_decode = 2;
+        out->seconds_stream_idle = 0.5;
+    }
+    return LEVER_OK;
+}
