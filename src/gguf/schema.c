@@ -310,8 +310,6 @@ enum lever_status lv_shape_read(struct lv_shape *out, const struct lv_gguf *g, s
     s.eps = (float)raw.eps;
     s.rope_base = (float)raw.rope_base;
     s.rope_base_local = s.arch == LV_ARCH_GEMMA3 ? (float)raw.rope_base_local : s.rope_base;
-    /* The 27B model divides scores by sqrt(n_embd / n_head), not sqrt(head_dim), and only its
-     * layer count tells. */
     LV_TRY(check_heads(&s, g, &raw, err));
     LV_TRY(check_scaling(&s, g, &raw, err));
     LV_TRY(check_window(&s, g, &raw, err));

@@ -108,7 +108,7 @@ static void test_values(void **state)
         }
 }
 
-/* Every 8-bit pattern of x, also -128, which the quantizer does not make but a kernel must not get wrong. */
+/* x = -128 everywhere: the quantizer does not make it, but a kernel must not saturate on it. */
 static void test_min_x(void **state)
 {
     const enum lv_type type = *(const enum lv_type *)*state;

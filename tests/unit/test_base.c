@@ -232,7 +232,11 @@ static void test_arena(void **state)
         lv_arena_deinit(&a);
         assert_null(a.base);
     }
-    static const uint64_t huge[][2] = { { UINT64_MAX, 2 }, { UINT64_MAX, 1 }, { UINT64_C(1) << 40, UINT64_C(1) << 40 } };
+    static const uint64_t huge[][2] = {
+        { UINT64_MAX, 2 },
+        { UINT64_MAX, 1 },
+        { UINT64_C(1) << 40, UINT64_C(1) << 40 },
+    };
 
     for (int i = 0; i < 3; i++) { /* no sum may wrap to something small */
         struct lv_arena a = { 0 };

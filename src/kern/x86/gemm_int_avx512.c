@@ -39,8 +39,8 @@ INLINE __m512i fifth_bit(__m512i q, __m512i hi, __m512i bit)
     return _mm512_mask_add_epi8(q, _mm512_test_epi8_mask(hi, bit), q, _mm512_set1_epi8(16));
 }
 
-/* Four columns 4i .. 4i + 3 of sub-block c for rows 16h .. 16h + 15 as unsigned bytes. c_odd (= c % 2) and m (= c % 4)
- * are constants after inlining where they choose instructions; c itself need not be. */
+/* Four columns 4i .. 4i + 3 of sub-block c for rows 16h .. 16h + 15 as unsigned bytes. m = c % 4 is a
+ * constant after inlining, because it chooses instructions; c need not be. */
 INLINE __m512i quants(enum lv_type type, const uint8_t *kb, uint32_t c, uint32_t m, uint32_t i, uint32_t h)
 {
     const uint32_t qs = lv_r32_off_qs(type), qh = lv_r32_off_qh(type);
