@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 
 #define LV_ARENA_ALIGN 64
+#define ARENA_MAX (UINT64_C(1) << 62)
 
 static atomic_uint_fast64_t alloc_count, alloc_fail_at;
 static atomic_bool alloc_fail_for_good;
@@ -46,9 +47,11 @@ void *lv_alloc(size_t n, size_t size)
 
 void *lv_alloc_zero(size_t n, size_t size)
 {
-    if (must_fail())
+    uint64_t bytes;
+
+    if (!lv_mul_u64(n, size, &bytes) || must_fail())
         return NULL;
-    return calloc(n ? n : 1, size ? size : 1); /* calloc checks the product */
+    return calloc(bytes ? bytes : 1, 1);
 }
 
 void *lv_realloc(void *p, size_t n, size_t size)
@@ -107,14 +110,14 @@ void lv_arena_deinit(struct lv_arena *a)
 
 void *lv_arena_take(struct lv_arena *a, uint64_t n, uint64_t size)
 {
-    uint64_t bytes;
     const uint64_t at = a->used_bytes;
+    uint64_t bytes;
 
-    if (!lv_mul_u64(n, size, &bytes) || !lv_add_u64(bytes, LV_ARENA_ALIGN, &bytes)) {
-        a->used_bytes = UINT64_MAX / 2; /* no arena is that large: the plan refuses */
+    if (!lv_mul_u64(n, size, &bytes) || bytes > ARENA_MAX || at + lv_round_up(bytes, LV_ARENA_ALIGN) > ARENA_MAX) {
+        a->used_bytes = ARENA_MAX; /* no arena is that large: the plan refuses */
         return NULL;
     }
-    a->used_bytes += lv_round_up(bytes - LV_ARENA_ALIGN, LV_ARENA_ALIGN);
+    a->used_bytes = at + lv_round_up(bytes, LV_ARENA_ALIGN);
     if (!a->base || a->used_bytes > a->cap_bytes)
         return NULL;
     return a->base + at;

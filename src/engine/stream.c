@@ -66,7 +66,10 @@ static void read_done(struct lv_read *req, void *user)
     struct lv_stream *s = sl->stream;
 
     pthread_mutex_lock(&s->lock);
-    if (sl->number < s->discard_below) {
+    if (req->status == LEVER_E_CANCEL) { /* the reader is closing: it takes no more */
+        sl->state = SLOT_FREE;
+        s->running = false;
+    } else if (sl->number < s->discard_below) {
         sl->state = SLOT_FREE;
         fill(s);
     } else if (req->status < 0) {
