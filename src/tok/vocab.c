@@ -150,7 +150,7 @@ static enum lever_status load_scores(struct lv_tok *t, const struct lv_gguf *g, 
  * to go on to another file. */
 static const char *const end_table[] = {
     "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|endoftext|>", "<|end|>", "<|return|>",
-    "<end_of_turn>", "<end_of_utterance>", "</s>", "<\xef\xbd\x9c" "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>",
+    "<end_of_turn>", "<end_of_utterance>", "</s>", ("<\xef\xbd\x9c" "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>"),
     "<|fim_pad|>", "<|repo_name|>", "<|file_sep|>",
 };
 
