@@ -18,7 +18,7 @@ bool lv_embed_init(struct lv_embed *m, const struct lv_program *p, struct lv_rea
 {
     *m = (struct lv_embed){ .p = p, .reader = reader };
     m->row_bytes = lv_row_bytes(p->embd->type, p->shape.n_embd);
-    const uint64_t fit = p->shape.tied ? 0 : cache_bytes / m->row_bytes; /* tied: from_head() */
+    const uint64_t fit = cache_bytes / m->row_bytes;
 
     m->n_entry = fit < 16 ? 16 : fit > p->shape.n_vocab ? p->shape.n_vocab : (uint32_t)fit;
     for (m->n_hash = 32; m->n_hash < 2 * m->n_entry; m->n_hash *= 2)

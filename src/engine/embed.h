@@ -27,7 +27,7 @@ struct lv_embed {
     uint64_t wait_ns;    /* time spent on reads so far */
 };
 
-/* cache_bytes: room for rows. Lays out in the arena (which may only be counting); false when it is full. */
+/* cache_bytes: room for rows; 0 when rows will come from a tied head that is pinned. Lays out in the arena (which may only be counting); false when it is full. */
 bool lv_embed_init(struct lv_embed *m, const struct lv_program *p, struct lv_reader *reader, uint64_t cache_bytes,
                    struct lv_arena *a);
 

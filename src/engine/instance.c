@@ -61,7 +61,8 @@ enum lever_status lv_instance_load(struct lv_instance *m, const struct lv_instan
                                    struct lv_load_progress *progress, struct lever_error *err)
 {
     LV_TRY(open_reader(m, io, err));
-    LV_TRY(lv_place(&m->place, m->program, spec->pin_bytes, spec->slot_bytes, err));
+    LV_TRY(lv_place(&m->place, m->program, spec->pin_bytes, spec->stream_head, spec->slot_bytes, err));
+    m->stream_head = spec->stream_head;
     if (!lv_arena_init(&m->arena, lv_instance_arena_bytes(m, spec), false))
         return LV_FAIL(err, LEVER_E_NOMEM, "KV cache and buffers: %llu bytes",
                        (unsigned long long)lv_instance_arena_bytes(m, spec));
@@ -109,6 +110,15 @@ enum lever_status lv_instance_forward(struct lv_instance *m, const int32_t *toke
     const enum lever_status st = lv_exec_forward(&m->exec, &m->kv, pass, err);
 
     if (st < 0 && m->stream)
+        lv_stream_abandon(m->stream);
+    return st;
+}
+
+enum lever_status lv_instance_head(struct lv_instance *m, const uint32_t *row, uint32_t n, struct lever_error *err)
+{
+    const enum lever_status st = lv_exec_head(&m->exec, row, n, err);
+
+    if (st < 0 && m->stream_head)
         lv_stream_abandon(m->stream);
     return st;
 }

@@ -25,6 +25,7 @@ struct lv_instance {
     struct lv_stream *stream;    /* NULL when all is pinned */
     uint8_t *ring;
     uint64_t ring_bytes;
+    bool stream_head;
 };
 
 /* What an instance is given; from the plan. */
@@ -32,6 +33,7 @@ struct lv_instance_spec {
     uint32_t n_worker, max_rows, n_ctx, n_slot;
     uint64_t embed_bytes;
     uint64_t pin_bytes;          /* matrices; UINT64_MAX = all */
+    bool stream_head;            /* the head is streamed at the end of each pass */
     uint64_t slot_bytes;         /* longest extent */
     uint32_t n_ring_slot;        /* 0 when all is pinned */
 };
@@ -49,5 +51,9 @@ void lv_instance_close(struct lv_instance *m); /* accepts a zeroed or half-built
 /* Runs rows of the given tokens: embeds them, then the body of the program. A streamed pass that fails is abandoned. */
 enum lever_status lv_instance_forward(struct lv_instance *m, const int32_t *token, const struct lv_pass *pass,
                                       struct lever_error *err);
+
+/* Logits of n <= LV_HEAD_ROWS rows of the last forward, in LV_BUF_LOGITS. With a streamed head: exactly once for
+ * each forward that succeeded, also if no logits are wanted. */
+enum lever_status lv_instance_head(struct lv_instance *m, const uint32_t *row, uint32_t n, struct lever_error *err);
 
 #endif

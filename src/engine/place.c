@@ -7,12 +7,17 @@ static uint64_t resident_bytes(const struct lv_weight *w) /* with the padding of
     return w->n_groups * w->group_bytes;
 }
 
-uint64_t lv_place_least(const struct lv_program *p)
+static bool must_pin(const struct lv_program *p, uint32_t i, bool stream_head)
+{
+    return p->w[i].must_pin && !(stream_head && i == p->w_head);
+}
+
+uint64_t lv_place_least(const struct lv_program *p, bool stream_head)
 {
     uint64_t n = 0;
 
     for (uint32_t i = 0; i < p->n_w; i++)
-        if (p->w[i].must_pin)
+        if (must_pin(p, i, stream_head))
             n += resident_bytes(&p->w[i]);
     return n;
 }
@@ -27,7 +32,8 @@ static enum lever_status add_piece(struct lv_placement *pl, const struct lv_weig
                                    uint64_t extent_bytes, struct lever_error *err)
 {
     const uint64_t off = w->tensor->off + seg->first_group * w->group_bytes;
-    const uint32_t len = (uint32_t)(seg->n_groups * w->group_bytes);
+    const uint64_t begin = seg->first_group * w->group_bytes, whole = seg->n_groups * w->group_bytes;
+    const uint32_t len = (uint32_t)(begin + whole > w->tensor->bytes ? w->tensor->bytes - begin : whole);
     struct lv_extent *last = pl->n_extent ? &pl->extent[pl->n_extent - 1] : NULL;
 
     if (!last || last->i_file != w->tensor->i_file || last->off + last->len != off ||
@@ -77,14 +83,14 @@ static enum lever_status split(struct lv_placement *pl, struct lv_weight *w, uin
         LV_TRY(add_piece(pl, w, s, extent_bytes, err));
     }
     pl->pinned_bytes += n_pin * w->group_bytes;
-    pl->streamed_bytes += n_stream * w->group_bytes;
+    pl->streamed_bytes += n_stream ? w->tensor->bytes - n_pin * w->group_bytes : 0;
     return LEVER_OK;
 }
 
-enum lever_status lv_place(struct lv_placement *out, struct lv_program *p, uint64_t pin_bytes, uint64_t extent_bytes,
-                           struct lever_error *err)
+enum lever_status lv_place(struct lv_placement *out, struct lv_program *p, uint64_t pin_bytes, bool stream_head,
+                           uint64_t extent_bytes, struct lever_error *err)
 {
-    uint64_t attn = 0, ffn = 0, left = pin_bytes - lv_place_least(p);
+    uint64_t attn = 0, ffn = 0, left = pin_bytes - lv_place_least(p, stream_head);
     enum lever_status st = LEVER_OK;
 
     *out = (struct lv_placement){ 0 };
@@ -98,8 +104,9 @@ enum lever_status lv_place(struct lv_placement *out, struct lv_program *p, uint6
 
     for (uint32_t i = 0; i < p->n_w && st >= 0; i++) {
         struct lv_weight *w = &p->w[i];
-        const double share = w->must_pin ? 1.0 : is_attention(w) ? attn_share : ffn_share;
-        uint32_t n_pin = share >= 1.0 ? w->n_groups : (uint32_t)(share * w->n_groups);
+        const bool head = i == p->w_head && stream_head;
+        const double share = head ? 0.0 : w->must_pin ? 1.0 : is_attention(w) ? attn_share : ffn_share;
+        const uint32_t n_pin = share >= 1.0 ? w->n_groups : (uint32_t)(share * w->n_groups);
 
         st = split(out, w, n_pin, extent_bytes, err);
     }

@@ -12,15 +12,16 @@ struct lv_placement {
     uint32_t max_extent;                   /* bytes of the longest */
 };
 
-/* Least that must be pinned: head, K and V matrices. */
-uint64_t lv_place_least(const struct lv_program *p);
+/* Least that must be pinned: K and V matrices and, unless it is streamed too, the head. */
+uint64_t lv_place_least(const struct lv_program *p, bool stream_head);
 
 /* Fills the views of all weights (r32 still NULL in pinned segments that have no memory yet: see lv_place_assign)
  * so that pinned groups take at most pin_bytes (>= lv_place_least). Pinned first: head, K and V,
  * then the other attention matrices, then the same share of every feed-forward matrix, so that each
- * layer streams alike. extent_bytes: most bytes of an extent; a group never exceeds it. */
-enum lever_status lv_place(struct lv_placement *out, struct lv_program *p, uint64_t pin_bytes, uint64_t extent_bytes,
-                           struct lever_error *err);
+ * layer streams alike. stream_head: the head is not pinned; its extents are the last of a pass, and each
+ * pass must run it once. extent_bytes: most bytes of an extent; a group never exceeds it. */
+enum lever_status lv_place(struct lv_placement *out, struct lv_program *p, uint64_t pin_bytes, bool stream_head,
+                           uint64_t extent_bytes, struct lever_error *err);
 void lv_placement_deinit(struct lv_placement *pl);
 
 #endif

@@ -20,12 +20,12 @@ static void add_item(struct lv_plan *p, const char *name, uint64_t bytes)
     p->total += bytes;
 }
 
-static uint64_t max_group(const struct lv_program *p)
+static uint64_t max_group(const struct lv_program *p, bool stream_head)
 {
     uint64_t n = 0;
 
     for (uint32_t i = 0; i < p->n_w; i++)
-        if (!p->w[i].must_pin && p->w[i].group_bytes > n)
+        if ((!p->w[i].must_pin || (stream_head && i == p->w_head)) && p->w[i].group_bytes > n)
             n = p->w[i].group_bytes;
     return n;
 }
@@ -39,14 +39,16 @@ static uint64_t all_matrices(const struct lv_program *p)
     return n;
 }
 
-static struct lv_instance_spec base_spec(const struct lv_plan_input *in, uint32_t n_slot)
+static struct lv_instance_spec base_spec(const struct lv_plan_input *in, const struct lv_instance *m, uint32_t n_slot,
+                                         bool stream_head)
 {
     return (struct lv_instance_spec){ .n_worker = in->n_worker,
                                       .max_rows = MAX_ROWS,
                                       .n_ctx = in->n_ctx,
                                       .n_slot = n_slot,
-                                      .embed_bytes = EMBED_BYTES,
+                                      .embed_bytes = m->program->shape.tied && !stream_head ? 0 : EMBED_BYTES,
                                       .pin_bytes = UINT64_MAX,
+                                      .stream_head = stream_head,
                                       .slot_bytes = 4 * MIB };
 }
 
@@ -60,7 +62,7 @@ static uint64_t resident_instance(const struct lv_instance *m, const struct lv_i
  * saves no more than a pinned byte, and it only has to cover gaps (about 3 MiB in flight reach the disk's rate). */
 static void plan_ring(const struct lv_plan_input *in, struct lv_instance_spec *s, bool least)
 {
-    const uint64_t group = max_group(in->target->program);
+    const uint64_t group = max_group(in->target->program, s->stream_head);
     uint64_t ring = in->budget / 24, slot;
 
     ring = ring < 4 * MIB ? 4 * MIB : ring > 64 * MIB ? 64 * MIB : ring;
@@ -86,18 +88,18 @@ static uint64_t ring_bytes(const struct lv_instance_spec *s)
 static uint64_t least_streamed(const struct lv_plan_input *in, const struct lv_instance_spec *s)
 {
     return lv_instance_arena_bytes(in->target, s) + lv_load_vector_bytes(in->target->program) +
-           lv_place_least(in->target->program) + ring_bytes(s);
+           lv_place_least(in->target->program, s->stream_head) + ring_bytes(s);
 }
 
 static void report(struct lv_plan *p, const struct lv_plan_input *in)
 {
     const struct lv_program *tp = in->target->program;
-    const uint64_t all = all_matrices(tp), least = lv_place_least(tp);
+    const uint64_t all = all_matrices(tp), least = lv_place_least(tp, p->target.stream_head);
     const uint64_t pin = p->target.pin_bytes > all ? all : p->target.pin_bytes;
 
     add_item(p, "code, tables, tokenizer", in->base_bytes + MARGIN_BYTES);
     add_item(p, "target KV cache and buffers", lv_instance_arena_bytes(in->target, &p->target));
-    add_item(p, "target head, norms, K and V", lv_load_vector_bytes(tp) + least);
+    add_item(p, p->target.stream_head ? "target norms, K and V" : "target head, norms, K and V", lv_load_vector_bytes(tp) + least);
     add_item(p, "target pinned layers", pin - least);
     if (p->target.n_ring_slot)
         add_item(p, "stream ring", ring_bytes(&p->target));
@@ -108,31 +110,57 @@ static void report(struct lv_plan *p, const struct lv_plan_input *in)
     p->streamed_bytes = all - pin;
 }
 
+/* Streams what does not fit: with the draft if that leaves room for the least of the target, with the head as part of
+ * the stream if nothing else will do. False when even that is too much. */
+static bool plan_streamed(struct lv_plan *p, const struct lv_plan_input *in, uint64_t fixed, uint64_t draft)
+{
+    for (int stream_head = 0; stream_head <= 1; stream_head++) {
+        for (int least_ring = 0; least_ring <= 1; least_ring++) {
+            struct lv_instance_spec s = base_spec(in, in->target, MAX_ROWS, stream_head);
+
+            plan_ring(in, &s, least_ring);
+            uint64_t need = fixed + least_streamed(in, &s);
+
+            p->least = lv_round_up(need, MIB); /* the last one tried needs least */
+            if (need > in->budget)
+                continue;
+            p->use_draft = in->draft && !stream_head && need + draft <= in->budget;
+            need += p->use_draft ? draft : 0;
+            s.pin_bytes = lv_place_least(in->target->program, stream_head) + (in->budget - need);
+            if (s.pin_bytes >= all_matrices(in->target->program)) {
+                s.pin_bytes = UINT64_MAX;
+                s.n_ring_slot = 0;
+                s.stream_head = false;
+            }
+            p->target = s;
+            return true;
+        }
+    }
+    return false;
+}
+
 enum lever_status lv_plan(struct lv_plan *out, const struct lv_plan_input *in, struct lever_error *err)
 {
-    const struct lv_program *tp = in->target->program;
-    struct lv_instance_spec least = base_spec(in, MAX_ROWS);
+    const uint64_t fixed = in->base_bytes + MARGIN_BYTES;
 
     *out = (struct lv_plan){ .budget = in->budget };
-    out->target = base_spec(in, MAX_ROWS);
-    out->draft = base_spec(in, DRAFT_SLOTS);
-    if (in->budget == LEVER_MEMORY_UNLIMITED) {
-        out->use_draft = in->draft != NULL;
-        report(out, in);
-        return LEVER_OK;
-    }
-    const uint64_t fixed = in->base_bytes + MARGIN_BYTES;
+    out->target = base_spec(in, in->target, MAX_ROWS, false);
+    if (in->draft)
+        out->draft = base_spec(in, in->draft, DRAFT_SLOTS, false);
     /* While a resident model loads, its read buffers exist; later the ring takes their place. */
-    const uint64_t load = lv_load_buffer_bytes(tp, in->n_worker);
-    const uint64_t resident = fixed + load + resident_instance(in->target, &out->target);
+    const uint64_t resident = fixed + lv_load_buffer_bytes(in->target->program, in->n_worker) +
+                              resident_instance(in->target, &out->target);
     const uint64_t draft = in->draft ? resident_instance(in->draft, &out->draft) : 0;
 
-    plan_ring(in, &least, true);
-    out->least = fixed + least_streamed(in, &least);
-    if (resident < out->least)
-        out->least = resident;
-    out->least = lv_round_up(out->least, MIB);
-    if (in->budget < out->least) {
+    if (in->budget == LEVER_MEMORY_UNLIMITED || resident + draft <= in->budget) {
+        out->use_draft = in->draft != NULL;
+    } else if (in->draft && resident <= in->budget) {
+        /* The draft would push target bytes out: keep it only if both still fit, streamed. */
+        if (!plan_streamed(out, in, fixed, draft) || !out->use_draft)
+            out->target = base_spec(in, in->target, MAX_ROWS, false);
+    } else if (!plan_streamed(out, in, fixed, draft)) {
+        if (resident < out->least)
+            out->least = lv_round_up(resident, MIB);
         const enum lever_status st =
             LV_FAIL(err, LEVER_E_BUDGET, "%s does not fit in %llu MiB at a context of %u: at least %llu MiB are needed "
                     "(--memory %lluM), or a smaller context (-c)",
@@ -142,29 +170,6 @@ enum lever_status lv_plan(struct lv_plan *out, const struct lv_plan_input *in, s
         if (err)
             err->least_memory = out->least;
         return st;
-    }
-    if (in->draft && resident + draft <= in->budget) {
-        out->use_draft = true;
-    } else if (resident > in->budget || in->draft) {
-        struct lv_instance_spec s = out->target;
-
-        plan_ring(in, &s, false);
-        uint64_t need = fixed + least_streamed(in, &s);
-
-        out->use_draft = in->draft && need + draft <= in->budget;
-        need += out->use_draft ? draft : 0;
-        if (need > in->budget) { /* only the least ring fits */
-            s = least;
-            need = out->least;
-        }
-        if (out->use_draft || resident > in->budget) {
-            s.pin_bytes = lv_place_least(tp) + (in->budget - need);
-            if (s.pin_bytes >= all_matrices(tp)) {
-                s.pin_bytes = UINT64_MAX;
-                s.n_ring_slot = 0;
-            }
-            out->target = s;
-        }
     }
     report(out, in);
     return LEVER_OK;

@@ -15,7 +15,8 @@ struct lv_plan_input {
 #define LV_PLAN_ITEMS 12
 
 struct lv_plan {
-    uint64_t budget, total, least; /* least: smallest budget that works without a draft */
+    uint64_t budget, total;
+    uint64_t least;                /* with LEVER_E_BUDGET: the smallest budget that works */
     bool use_draft;
     struct lv_instance_spec target, draft;
     uint64_t streamed_bytes;       /* of the target, a pass; about */

@@ -17,8 +17,9 @@ struct lever_seq {
     struct lv_sampler sampler;
     int32_t *text;       /* [n_ctx + LV_DRAFT_CHAIN_MAX] */
     uint32_t n, n_prompt;
-    bool fresh;          /* the last row of the last forward belongs to text[n - 1] */
+    bool fresh;          /* row fresh_row of the last forward belongs to text[n - 1] */
     uint32_t fresh_row;
+    uint32_t head_row[LV_HEAD_ROWS], n_head_row; /* rows whose logits are in LV_BUF_LOGITS */
     bool ended;
     float *logits;       /* [n_vocab] */
     void *scratch;
@@ -128,8 +129,28 @@ void lever_cancel_clear(lever_seq *q)
     atomic_store(&q->cancel, false);
 }
 
-/* Runs the tree's rows through the target: node i in slot i. */
-static enum lever_status verify(lever_seq *q, struct lever_error *err)
+/* Logits of these rows of the last forward. */
+static enum lever_status head(lever_seq *q, const uint32_t *row, uint32_t n, struct lever_error *err)
+{
+    q->n_head_row = 0;
+    LV_TRY(lv_instance_head(&q->e->target, row, n, err));
+    memcpy(q->head_row, row, n * sizeof *row);
+    q->n_head_row = n;
+    return LEVER_OK;
+}
+
+/* Where the logits of a row are, or LV_NONE. */
+static uint32_t head_index(const lever_seq *q, uint32_t row)
+{
+    for (uint32_t i = 0; i < q->n_head_row; i++)
+        if (q->head_row[i] == row)
+            return i;
+    return LV_NONE;
+}
+
+/* Runs the tree's rows through the target: node i in slot i. A streamed head passes by once, now: it is applied to rows
+ * first_head on, the last ones. */
+static enum lever_status verify(lever_seq *q, uint32_t first_head, struct lever_error *err)
 {
     const struct lv_tree *t = &q->tree;
     int32_t slot[LV_EXEC_MAX_ROWS];
@@ -141,7 +162,15 @@ static enum lever_status verify(lever_seq *q, struct lever_error *err)
     }
     const struct lv_pass pass = { .n_rows = t->n, .slot = slot, .path_at = path_at, .path = q->path };
 
-    return lv_instance_forward(&q->e->target, t->token, &pass, err);
+    q->n_head_row = 0;
+    LV_TRY(lv_instance_forward(&q->e->target, t->token, &pass, err));
+    if (!q->e->target.stream_head)
+        return LEVER_OK;
+    uint32_t row[LV_HEAD_ROWS], n = 0;
+
+    for (uint32_t i = first_head; i < t->n && n < LV_HEAD_ROWS; i++)
+        row[n++] = i;
+    return head(q, row, n, err);
 }
 
 /* Prompt tokens as chains of up to a bucket; all are committed. */
@@ -157,7 +186,7 @@ static enum lever_status prefill(lever_seq *q, uint32_t first, uint32_t end, str
         lv_tree_init(&q->tree, q->text[first]);
         for (uint32_t i = 1; i < n; i++)
             lv_tree_add(&q->tree, (int32_t)i - 1, q->text[first + i]);
-        LV_TRY(verify(q, err));
+        LV_TRY(verify(q, n - 1, err));
         for (uint32_t i = 0; i < n; i++)
             slot[i] = (int32_t)i;
         lv_kv_commit(&m->kv, slot, n);
@@ -216,41 +245,40 @@ static int32_t draw(lever_seq *q, uint32_t i, uint32_t n)
     return lv_sampler_draw(&q->sampler, q->logits, q->text, n, n, q->scratch);
 }
 
+/* Logits of a node and of first children below it: the likely path, as long as a batch. */
+static enum lever_status head_along(lever_seq *q, int32_t node, uint32_t most, struct lever_error *err)
+{
+    uint32_t row[LV_HEAD_ROWS], n = 0;
+
+    while (node >= 0 && n < LV_HEAD_ROWS && n < most) {
+        int32_t child = -1;
+
+        row[n++] = (uint32_t)node;
+        for (uint32_t i = (uint32_t)node + 1; i < q->tree.n && child < 0; i++)
+            if (q->tree.parent[i] == node)
+                child = (int32_t)i;
+        node = child;
+    }
+    return head(q, row, n, err);
+}
+
 /* Walks from the root: draw the target's own token, descend while it is in the tree. Writes what was drawn behind the
- * text and the rows that were visited. The head is computed for a few rows of the likely path at a time. */
+ * text and the rows that were visited. */
 static enum lever_status accept(lever_seq *q, uint32_t cap, uint32_t *n_drawn, int32_t *visited, struct lever_error *err)
 {
-    struct lv_exec *x = &q->e->target.exec;
-    uint32_t row[LV_HEAD_ROWS], n_row = 0, at = 0;
     int32_t node = 0;
 
     *n_drawn = 0;
     while (node >= 0 && *n_drawn < cap) {
-        if (at == n_row) { /* the next batch: this node and first children below it */
-            int32_t next = node;
-
-            for (n_row = 0; n_row < LV_HEAD_ROWS && next >= 0 && *n_drawn + n_row < cap; n_row++) {
-                row[n_row] = (uint32_t)next;
-                int32_t child = -1;
-
-                for (uint32_t i = (uint32_t)next + 1; i < q->tree.n && child < 0; i++)
-                    if (q->tree.parent[i] == next)
-                        child = (int32_t)i;
-                next = child;
-            }
-            at = 0;
-            LV_TRY(lv_exec_head(x, row, n_row, err));
-        }
-        const int32_t token = draw(q, at, q->n + *n_drawn);
+        if (head_index(q, (uint32_t)node) == LV_NONE)
+            LV_TRY(head_along(q, node, cap - *n_drawn, err));
+        const int32_t token = draw(q, head_index(q, (uint32_t)node), q->n + *n_drawn);
 
         visited[*n_drawn] = node;
         q->text[q->n + (*n_drawn)++] = token;
         if (lv_tok_is_end(q->e->tok, token))
             break;
         node = lv_tree_child(&q->tree, node, token);
-        at++;
-        if (at < n_row && (int32_t)row[at] != node)
-            at = n_row; /* the walk left the batch */
     }
     return LEVER_OK;
 }
@@ -267,6 +295,8 @@ static uint32_t chain_length(const lever_seq *q, size_t cap_out)
         k = e->target.stream ? CHAIN_STREAMED : CHAIN_RESIDENT;
     if (k > e->target.exec.max_rows - 1)
         k = e->target.exec.max_rows - 1;
+    if (e->target.stream_head && k > LV_HEAD_ROWS - 1)
+        k = LV_HEAD_ROWS - 1;
     if (k > cap_out - 1) /* more could not be handed out */
         k = (uint32_t)cap_out - 1;
     if (k > e->opt.n_ctx - q->n - 1)
@@ -285,7 +315,7 @@ static enum lever_status round_once(lever_seq *q, size_t cap_out, uint32_t *n_dr
     if (k)
         LV_TRY(lv_draft_chain(&q->draft, q->text, q->n, k, &q->sampler, q->logits, q->scratch, is_end, e->tok,
                               &q->tree, err));
-    LV_TRY(verify(q, err));
+    LV_TRY(verify(q, 0, err));
     const uint32_t room = e->opt.n_ctx - q->n;
 
     LV_TRY(accept(q, cap_out < room ? (uint32_t)cap_out : room, n_drawn, visited, err));
@@ -326,9 +356,9 @@ enum lever_status lever_step(lever_seq *q, int32_t *out, size_t cap_out, size_t 
     if (e->target.stream)
         lv_stream_start(e->target.stream);
     if (q->fresh) {
-        st = lv_exec_head(&e->target.exec, &q->fresh_row, 1, err);
+        st = head_index(q, q->fresh_row) == LV_NONE ? head(q, &q->fresh_row, 1, err) : LEVER_OK;
         if (st >= 0) {
-            q->text[q->n] = draw(q, 0, q->n);
+            q->text[q->n] = draw(q, head_index(q, q->fresh_row), q->n);
             n_drawn = 1;
         }
     } else {

@@ -35,7 +35,7 @@ bool host_open(struct host *h, const char *path, const struct host_options *opt)
                                      .slot_bytes = opt->slot_bytes ? opt->slot_bytes : 64 * 1024 };
 
     if (opt->pin_share > 0) {
-        const uint64_t least = lv_place_least(h->m.program);
+        const uint64_t least = lv_place_least(h->m.program, false);
 
         spec.pin_bytes = least + (uint64_t)(opt->pin_share * (double)(lv_program_body_bytes(h->m.program) - least));
         spec.n_ring_slot = opt->n_ring_slot ? opt->n_ring_slot : 4;

@@ -84,15 +84,15 @@ def equal(lever):
 def budget(lever):
     base = ["-m", TARGET, "--chat", PROMPT, "-n", "24"]
     want = run(lever, *base)
-    for size, extra in ((768, ["-md", DRAFT]), (640, []), (512, [])):
+    for size, extra in ((768, ["-md", DRAFT]), (640, []), (512, []), (192, [])):
         got = run(lever, *base, *extra, "--memory", "%dM" % size, limit=(size + 16) * MIB)
         same(want, got, "1.5B --memory %dM %s" % (size, " ".join(extra)))
         assert got["memory"]["peak_rss"] <= size * MIB, got["memory"]
         assert got["bytes"]["streamed"] > 0, got["bytes"]
         assert not extra or got["speculation"]["accepted"] > 0, got["speculation"]
-    p = subprocess.run([lever, "run", *base, "--memory", "128M"], capture_output=True, text=True)
+    p = subprocess.run([lever, "run", *base, "--memory", "48M"], capture_output=True, text=True)
     if p.returncode != 4 or "at least" not in p.stderr:
-        sys.exit("FAIL 128M: exit %d, expected 4; %s" % (p.returncode, p.stderr))
+        sys.exit("FAIL 48M: exit %d, expected 4; %s" % (p.returncode, p.stderr))
 
 
 def main(lever, what):

@@ -57,7 +57,7 @@ int main(int argc, char **argv)
         goto broken;
     struct lv_instance_spec use = is;
 
-    use.pin_bytes = lv_place_least(m.program);
+    use.pin_bytes = lv_place_least(m.program, false);
     if (lv_instance_load(&m, &use, &kern, pool, &io, NULL, &err) < 0)
         goto broken;
     lv_stream_start(m.stream);
