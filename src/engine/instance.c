@@ -14,7 +14,8 @@ static bool lay_out(struct lv_instance *m, const struct lv_instance_spec *spec, 
 {
     bool ok = lv_kv_init(&m->kv, m->program, spec->n_ctx, spec->n_slot, a);
 
-    ok &= lv_exec_init(&m->exec, m->program, spec->n_worker, spec->max_rows, spec->n_ctx, spec->n_ring_slot > 0, a);
+    ok &= lv_exec_init(&m->exec, m->program, spec->n_worker, spec->max_rows, spec->n_ctx, spec->n_slot,
+                       spec->n_ring_slot > 0, a);
     ok &= lv_embed_init(&m->embed, m->program, m->reader, spec->embed_bytes, a);
     return ok;
 }
@@ -51,7 +52,7 @@ static enum lever_status make_stream(struct lv_instance *m, const struct lv_inst
     if (!m->ring)
         return LV_FAIL(err, LEVER_E_NOMEM, "stream ring: %llu bytes", (unsigned long long)m->ring_bytes);
     LV_TRY(lv_stream_new(&m->stream, m->reader, m->place.extent, m->place.n_extent, m->place.max_extent,
-                         (uint8_t *)lv_round_up((uintptr_t)m->ring, LV_IO_ALIGN), n_slot, &m->exec.event, err));
+                         (uint8_t *)lv_round_up((uintptr_t)m->ring, LV_IO_ALIGN), n_slot, m->exec.event, err));
     m->exec.src = lv_stream_source(m->stream);
     return LEVER_OK;
 }
@@ -70,6 +71,7 @@ enum lever_status lv_instance_load(struct lv_instance *m, const struct lv_instan
 
     assert(fits); /* the same function counted */
     (void)fits;
+    m->exec.event = &m->exec.own_event;
     m->exec.k = k;
     m->exec.pool = pool;
 

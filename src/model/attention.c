@@ -10,6 +10,7 @@
 
 #define SCRATCH_TARGET (256u * 1024) /* keeps the scores of a chunk in L2 */
 #define MAX_ROWS 16                  /* rows of a chunk */
+#define MAX_TREE_BLOCKS (LV_KV_MAX_SLOTS / LV_KV_BLOCK)
 
 /* Scores of a query: positions from a multiple of 16 below the first visible one. */
 static uint32_t score_stride(const struct lv_kv *kv, const struct lv_pass *pass)
@@ -24,17 +25,23 @@ static uint32_t score_stride(const struct lv_kv *kv, const struct lv_pass *pass)
     return (uint32_t)lv_round_up((uint64_t)kv->n + longest, LV_KV_BLOCK) + LV_KV_BLOCK;
 }
 
-/* Slots of the pass, as whole blocks: first slot and count. */
-static void slot_range(const struct lv_pass *pass, uint32_t row0, uint32_t n_rows, uint32_t *first, uint32_t *n)
+/* Blocks of 16 tree slots that rows row0 .. row0 + n_rows - 1 can see: lists them, in order, and says for each block
+ * where it stands in the list. Returns their count. */
+static uint32_t tree_blocks(const struct lv_pass *pass, uint32_t row0, uint32_t n_rows, uint8_t block[MAX_TREE_BLOCKS],
+                            uint8_t place[MAX_TREE_BLOCKS])
 {
-    int32_t lo = INT32_MAX, hi = 0;
+    bool used[MAX_TREE_BLOCKS] = { false };
+    uint32_t n = 0;
 
-    for (uint32_t i = pass->path_at[row0]; i < pass->path_at[row0 + n_rows]; i++) {
-        lo = pass->path[i] < lo ? pass->path[i] : lo;
-        hi = pass->path[i] > hi ? pass->path[i] : hi;
+    for (uint32_t i = pass->path_at[row0]; i < pass->path_at[row0 + n_rows]; i++)
+        used[pass->path[i] / LV_KV_BLOCK] = true;
+    for (uint32_t b = 0; b < MAX_TREE_BLOCKS; b++) {
+        if (!used[b])
+            continue;
+        place[b] = (uint8_t)n;
+        block[n++] = (uint8_t)b;
     }
-    *first = (uint32_t)lo / LV_KV_BLOCK * LV_KV_BLOCK;
-    *n = ((uint32_t)hi / LV_KV_BLOCK + 1) * LV_KV_BLOCK - *first;
+    return n;
 }
 
 uint64_t lv_attn_scratch_bytes(const struct lv_program *p, uint32_t n_ctx, uint32_t n_slot)
@@ -51,9 +58,8 @@ uint32_t lv_attn_rows_per_chunk(const struct lv_exec *x, const struct lv_kv *kv,
 {
     const struct lv_shape *s = &x->p->shape;
     const uint64_t group = s->n_head / s->n_head_kv;
-    uint32_t first, n_slot;
-
-    slot_range(pass, 0, pass->n_rows, &first, &n_slot);
+    uint8_t block[MAX_TREE_BLOCKS], place[MAX_TREE_BLOCKS];
+    const uint32_t n_slot = tree_blocks(pass, 0, pass->n_rows, block, place) * LV_KV_BLOCK;
     const uint64_t row_bytes = group * ((uint64_t)score_stride(kv, pass) + n_slot + s->head_dim) * sizeof(float);
     uint64_t n = x->scratch_bytes / row_bytes;
     const uint64_t share = (pass->n_rows * s->n_head_kv + x->n_worker - 1) / x->n_worker; /* work for everybody */
@@ -126,11 +132,11 @@ void lv_attn_chunk(struct lv_exec *x, const struct lv_kv *kv, const struct lv_pa
     const uint32_t group = sh->n_head / sh->n_head_kv, dim = sh->head_dim, n_q = n_rows * group;
     const uint32_t window = x->p->window[op->layer];
     const size_t stride = score_stride(kv, pass), col0 = (size_t)head * group * dim;
-    uint32_t slot0, n_slot, min_pos = UINT32_MAX;
-
-    slot_range(pass, row0, n_rows, &slot0, &n_slot);
+    uint8_t block[MAX_TREE_BLOCKS], place[MAX_TREE_BLOCKS];
+    const uint32_t n_block = tree_blocks(pass, row0, n_rows, block, place), n_slot = n_block * LV_KV_BLOCK;
+    uint32_t min_pos = UINT32_MAX;
     float *score = (float *)scratch;             /* [n_q][stride] */
-    float *tree = score + n_q * stride;          /* [n_q][n_slot] */
+    float *tree = score + n_q * stride;          /* [n_q][n_slot], blocks as listed */
     float *head_rows = tree + (size_t)n_q * n_slot; /* [n_q][dim] queries, later results */
 
     for (uint32_t r = 0; r < n_rows; r++) {
@@ -144,8 +150,12 @@ void lv_attn_chunk(struct lv_exec *x, const struct lv_kv *kv, const struct lv_pa
     const uint32_t from16 = first_visible(window, min_pos) / LV_KV_BLOCK * LV_KV_BLOCK;
 
     prefix_scores(x, kv, l, head, from16, head_rows, dim, n_q, score, stride);
-    x->k->attn_qk(tree, n_slot, head_rows, dim, n_q, lv_kv_tree_k(kv, l, head) + (size_t)slot0 * dim, dim,
-                  n_slot / LV_KV_BLOCK, x->p->attn_scale);
+    for (uint32_t b = 0, n; b < n_block; b += n) { /* neighbours in one call */
+        for (n = 1; b + n < n_block && block[b + n] == block[b] + n; n++)
+            ;
+        x->k->attn_qk(tree + (size_t)b * LV_KV_BLOCK, n_slot, head_rows, dim, n_q,
+                      lv_kv_tree_k(kv, l, head) + (size_t)block[b] * LV_KV_BLOCK * dim, dim, n, x->p->attn_scale);
+    }
     memset(head_rows, 0, (size_t)n_q * dim * sizeof *head_rows);
 
     for (uint32_t r = 0; r < n_rows; r++) {
@@ -162,7 +172,7 @@ void lv_attn_chunk(struct lv_exec *x, const struct lv_kv *kv, const struct lv_pa
             const float *t = tree + ((size_t)r * group + g) * n_slot;
 
             for (uint32_t i = from16 > kv->n ? from16 - kv->n : 0; i < n_path; i++)
-                sg[kv->n + i - from16] = t[(uint32_t)path[i] - slot0];
+                sg[kv->n + i - from16] = t[place[path[i] / LV_KV_BLOCK] * LV_KV_BLOCK + path[i] % LV_KV_BLOCK];
             for (uint32_t i = from16; i < from; i++)
                 sg[i - from16] = -INFINITY;
             for (uint32_t i = pos + 1 - from16; i < n16; i++)

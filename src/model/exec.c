@@ -20,6 +20,9 @@ struct lv_exec_job {
     const struct lv_op *op; /* [n_op] */
     uint32_t n_op, n_rows;
     uint32_t attn_rows, glu_cols;
+    void (*call)(void *ctx, uint32_t i, unsigned worker);
+    void *call_ctx;
+    uint64_t began_ns;
     struct lv_kv *kv;
     const struct lv_pass *pass;
 };
@@ -51,7 +54,7 @@ static uint64_t max_group_bytes(const struct lv_program *p)
 }
 
 bool lv_exec_init(struct lv_exec *x, const struct lv_program *p, uint32_t n_worker, uint32_t max_rows, uint32_t n_ctx,
-                  bool streamed, struct lv_arena *a)
+                  uint32_t n_slot, bool streamed, struct lv_arena *a)
 {
     const struct lv_shape *s = &p->shape;
     const uint32_t width[LV_BUF_COUNT] = {
@@ -94,7 +97,7 @@ bool lv_exec_init(struct lv_exec *x, const struct lv_program *p, uint32_t n_work
     /* A worker repacks a group, holds its products (32 of each row), or holds attention scores; never two at once. */
     const uint64_t products = (uint64_t)n_act * LV_GROUP_ROWS * sizeof(float);
     const uint64_t repack = products + (streamed ? max_group_bytes(p) : 0);
-    const uint64_t scores = lv_attn_scratch_bytes(p, n_ctx, max_rows);
+    const uint64_t scores = lv_attn_scratch_bytes(p, n_ctx, n_slot);
 
     x->scratch_bytes = repack > scores ? repack : scores;
     for (uint32_t i = 0; i < n_worker; i++) {
@@ -128,6 +131,7 @@ static uint32_t op_units(const struct lv_exec *x, const struct lv_op *op)
     switch (op->kind) {
     case LV_OP_NORM:
     case LV_OP_QKV:
+    case LV_OP_CALL:
         return j->n_rows;
     case LV_OP_ATTN:
         return x->p->shape.n_head_kv * ((j->n_rows + j->attn_rows - 1) / j->attn_rows);
@@ -165,7 +169,7 @@ static void begin_op(struct lv_exec *x, uint64_t serial, uint32_t i_op)
         }
     }
     atomic_store_explicit(&j->at, serial << 32 | i_op, memory_order_release);
-    lv_event_bump(&x->event);
+    lv_event_bump(x->event);
 }
 
 /* Takes up to `grain` of n_unit units; returns their count, 0 also when the op is over. */
@@ -240,10 +244,11 @@ static void matmul_chunk(struct lv_exec *x, const struct lv_op *op, const struct
     }
 }
 
-/* One chunk of a matmul. False when there is nothing to take now. */
-static bool work_matmul(struct lv_exec *x, const struct lv_op *op, uint64_t at, unsigned worker)
+/* One chunk of a matmul. */
+static enum lv_work work_matmul(struct lv_exec *x, const struct lv_op *op, uint64_t at, unsigned worker)
 {
     struct lv_exec_job *j = x->job;
+    enum lv_work none = LV_WORK_NONE;
 
     for (uint32_t i = 0; i < op->mm.n_part; i++) {
         const struct lv_part *t = &x->p->part[op->mm.part + i];
@@ -254,8 +259,10 @@ static bool work_matmul(struct lv_exec *x, const struct lv_op *op, uint64_t at, 
 
         if (next >> 32 != at >> 32 || (uint32_t)next >= seg->n_groups)
             continue;
-        if (!seg->r32 && !(streamed = x->src.take(x->src.ctx, seg->i_extent)))
+        if (!seg->r32 && !(streamed = x->src.take(x->src.ctx, seg->i_extent))) {
+            none = LV_WORK_STREAM;
             continue;
+        }
         const uint32_t grain = streamed ? 1 : matmul_grain(x, &x->p->w[op->mm.w[t->i_w]]);
         const uint32_t n = take(&j->next[i], at >> 32, seg->n_groups, grain, &first);
 
@@ -265,9 +272,9 @@ static bool work_matmul(struct lv_exec *x, const struct lv_op *op, uint64_t at, 
         if (streamed && atomic_fetch_add(&j->n_used[i], n) + n == seg->n_groups)
             x->src.give(x->src.ctx, seg->i_extent);
         finish_units(x, at, n);
-        return true;
+        return LV_WORK_CHUNK;
     }
-    return false;
+    return none;
 }
 
 static void row_chunk(struct lv_exec *x, const struct lv_op *op, uint32_t unit, unsigned worker)
@@ -296,55 +303,62 @@ static void row_chunk(struct lv_exec *x, const struct lv_op *op, uint32_t unit, 
         lv_row_glu(x, op, unit / n_piece, c0, left < j->glu_cols ? left : j->glu_cols);
         break;
     }
+    case LV_OP_CALL:
+        j->call(j->call_ctx, unit, worker);
+        break;
     case LV_OP_MATMUL:
         assert(false);
         break;
     }
 }
 
-/* One chunk of the op that runs. False when there is nothing to take now. */
-static bool work(struct lv_exec *x, uint64_t at, unsigned worker)
+enum lv_work lv_exec_work(struct lv_exec *x, unsigned worker)
 {
-    const struct lv_op *op = &x->job->op[(uint32_t)at];
+    struct lv_exec_job *j = x->job;
+    const uint64_t at = atomic_load_explicit(&j->at, memory_order_acquire);
+
+    if ((uint32_t)at >= j->n_op || atomic_load_explicit(&j->stop, memory_order_relaxed))
+        return LV_WORK_END;
+    if ((x->cancel && atomic_load_explicit(x->cancel, memory_order_relaxed)) ||
+        (x->src.error && x->src.error(x->src.ctx, NULL) < 0)) {
+        atomic_store(&j->stop, true);
+        lv_event_bump(x->event);
+        return LV_WORK_END;
+    }
+    const struct lv_op *op = &j->op[(uint32_t)at];
     uint32_t unit;
 
     if (op->kind == LV_OP_MATMUL)
         return work_matmul(x, op, at, worker);
-    if (!take(&x->job->next[0], at >> 32, op_units(x, op), 1, &unit))
-        return false;
+    if (!take(&j->next[0], at >> 32, op_units(x, op), 1, &unit))
+        return LV_WORK_NONE;
     row_chunk(x, op, unit, worker);
     finish_units(x, at, 1);
-    return true;
+    return LV_WORK_CHUNK;
 }
 
 static void worker_main(void *arg, unsigned worker)
 {
     struct lv_exec *x = arg;
-    struct lv_exec_job *j = x->job;
 
     for (;;) {
-        const uint32_t seen = lv_event_seen(&x->event);
-        const uint64_t at = atomic_load_explicit(&j->at, memory_order_acquire);
+        const uint32_t seen = lv_event_seen(x->event);
+        const enum lv_work w = lv_exec_work(x, worker);
 
-        if ((uint32_t)at >= j->n_op || atomic_load_explicit(&j->stop, memory_order_relaxed))
+        if (w == LV_WORK_END)
             return;
-        if ((x->cancel && atomic_load_explicit(x->cancel, memory_order_relaxed)) ||
-            (x->src.error && x->src.error(x->src.ctx, NULL) < 0)) {
-            atomic_store(&j->stop, true);
-            lv_event_bump(&x->event);
-            return;
-        }
-        if (!work(x, at, worker))
-            lv_event_wait(&x->event, seen);
+        if (w == LV_WORK_CHUNK || (w == LV_WORK_STREAM && x->idle && x->idle(x->idle_ctx, worker)))
+            continue;
+        lv_event_wait(x->event, seen);
     }
 }
 
-static enum lever_status run(struct lv_exec *x, const struct lv_op *op, uint32_t n_op, struct lv_kv *kv,
-                             const struct lv_pass *pass, uint32_t n_rows, struct lever_error *err)
+static void begin(struct lv_exec *x, const struct lv_op *op, uint32_t n_op, struct lv_kv *kv,
+                  const struct lv_pass *pass, uint32_t n_rows)
 {
     struct lv_exec_job *j = x->job;
-    const uint64_t t0 = lv_now_ns();
 
+    j->began_ns = lv_now_ns();
     j->op = op;
     j->n_op = n_op;
     j->kv = kv;
@@ -357,17 +371,19 @@ static enum lever_status run(struct lv_exec *x, const struct lv_op *op, uint32_t
     j->glu_cols = padded((n_ff + n_piece - 1) / n_piece);
     atomic_store(&j->stop, false);
     begin_op(x, (atomic_load(&j->at) >> 32) + 1, 0);
-    lv_pool_run(x->pool, worker_main, x);
-    x->busy_ns += lv_now_ns() - t0;
-    if (!atomic_load(&j->stop))
+}
+
+enum lever_status lv_exec_result(struct lv_exec *x, struct lever_error *err)
+{
+    x->busy_ns += lv_now_ns() - x->job->began_ns;
+    if (!atomic_load(&x->job->stop))
         return LEVER_OK;
     if (x->src.error)
         LV_TRY(x->src.error(x->src.ctx, err));
     return LV_FAIL(err, LEVER_E_CANCEL, "cancelled");
 }
 
-enum lever_status lv_exec_forward(struct lv_exec *x, struct lv_kv *kv, const struct lv_pass *pass,
-                                  struct lever_error *err)
+void lv_exec_begin_forward(struct lv_exec *x, struct lv_kv *kv, const struct lv_pass *pass)
 {
     assert(pass->n_rows >= 1 && pass->n_rows <= x->max_rows);
     for (uint32_t r = 0; r < pass->n_rows; r++) {
@@ -377,10 +393,10 @@ enum lever_status lv_exec_forward(struct lv_exec *x, struct lv_kv *kv, const str
         for (uint32_t i = 0; i < x->p->n_rope; i++)
             lv_rope_angles(x->p, i, pos, x->rope_cs[i] + (size_t)r * x->p->shape.n_rot);
     }
-    return run(x, x->p->op, x->p->n_op, kv, pass, pass->n_rows, err);
+    begin(x, x->p->op, x->p->n_op, kv, pass, pass->n_rows);
 }
 
-enum lever_status lv_exec_head(struct lv_exec *x, const uint32_t *row, uint32_t n, struct lever_error *err)
+void lv_exec_begin_head(struct lv_exec *x, const uint32_t *row, uint32_t n)
 {
     const struct lv_program *p = x->p;
     const uint32_t n_embd = p->shape.n_embd;
@@ -390,5 +406,29 @@ enum lever_status lv_exec_head(struct lv_exec *x, const uint32_t *row, uint32_t 
         x->k->rms_norm(x->norm + (size_t)i * n_embd, lv_exec_row(x, LV_BUF_X, row[i]), p->v[p->v_out_norm].data,
                        p->shape.eps, n_embd);
     x->k->quantize(&x->act[LV_ACT_NORM], 0, n, 0, n_embd);
-    return run(x, &p->head, 1, NULL, NULL, n, err);
+    begin(x, &p->head, 1, NULL, NULL, n);
+}
+
+void lv_exec_begin_call(struct lv_exec *x, uint32_t n, void (*fn)(void *ctx, uint32_t i, unsigned worker), void *ctx)
+{
+    static const struct lv_op op = { .kind = LV_OP_CALL };
+
+    x->job->call = fn;
+    x->job->call_ctx = ctx;
+    begin(x, &op, 1, NULL, NULL, n);
+}
+
+enum lever_status lv_exec_forward(struct lv_exec *x, struct lv_kv *kv, const struct lv_pass *pass,
+                                  struct lever_error *err)
+{
+    lv_exec_begin_forward(x, kv, pass);
+    lv_pool_run(x->pool, worker_main, x);
+    return lv_exec_result(x, err);
+}
+
+enum lever_status lv_exec_head(struct lv_exec *x, const uint32_t *row, uint32_t n, struct lever_error *err)
+{
+    lv_exec_begin_head(x, row, n);
+    lv_pool_run(x->pool, worker_main, x);
+    return lv_exec_result(x, err);
 }

@@ -26,6 +26,14 @@
 #define LV_EXEC_MAX_ROWS 256
 #define LV_EXEC_MAX_PARTS 1024 /* segments of one op: 3 matrices in 4 MiB extents stay far below */
 
+/* What one call of lv_exec_work came to. */
+enum lv_work {
+    LV_WORK_CHUNK,  /* a chunk was done */
+    LV_WORK_NONE,   /* others hold what is left of the op */
+    LV_WORK_STREAM, /* the rest of the op waits for the stream */
+    LV_WORK_END     /* the run is over (done, cancelled or failed) */
+};
+
 /* Where streamed segments come from. take() returns the extent's data (GGUF bytes) when it has arrived, else NULL;
  * never blocks. give() says that a segment of the extent has been used up.
  * The source bumps the executor's event when an extent arrives or fails. */
@@ -52,8 +60,11 @@ struct lv_exec {
     struct lv_pool *pool;
     const struct lv_program *p;
     struct lv_source src;
-    struct lv_event event;
+    struct lv_event own_event, *event; /* shared by executors whose workers wait together */
     const atomic_bool *cancel; /* borrowed; may be NULL */
+    /* Called by a worker whose op waits for the stream: background work, at most a chunk of it. False: none. */
+    bool (*idle)(void *ctx, unsigned worker);
+    void *idle_ctx;
 
     uint32_t max_rows, n_ctx;
     float *buf[LV_BUF_COUNT];       /* [max_rows][stride] */
@@ -70,9 +81,9 @@ struct lv_exec {
 };
 
 /* Lays the buffers out in the arena (which may only be counting). False when it is full.
- * streamed: some weights will not be pinned, so workers need room to repack a group. */
+ * n_slot: tree slots of the KV cache it will be used with;  streamed: some weights will not be pinned, so workers need room to repack a group. */
 bool lv_exec_init(struct lv_exec *x, const struct lv_program *p, uint32_t n_worker, uint32_t max_rows, uint32_t n_ctx,
-                  bool streamed, struct lv_arena *a);
+                  uint32_t n_slot, bool streamed, struct lv_arena *a);
 
 /* Runs the body of the program over the pass. Before: rows of LV_BUF_X hold the scaled embeddings.
  * After LEVER_OK: LV_BUF_X holds the residual stream of every row, the slots hold their K and V.
@@ -82,6 +93,15 @@ enum lever_status lv_exec_forward(struct lv_exec *x, struct lv_kv *kv, const str
 
 /* Final norm and head for n <= LV_HEAD_ROWS rows of the last forward: logits in LV_BUF_LOGITS. */
 enum lever_status lv_exec_head(struct lv_exec *x, const uint32_t *row, uint32_t n, struct lever_error *err);
+
+/* The same in pieces, so that another executor's workers can run it: begin, then lv_exec_work by any
+ * workers until LV_WORK_END, then lv_exec_result. The pass must stay until then. */
+void lv_exec_begin_forward(struct lv_exec *x, struct lv_kv *kv, const struct lv_pass *pass);
+void lv_exec_begin_head(struct lv_exec *x, const uint32_t *row, uint32_t n);
+/* fn(ctx, i, worker) for i = 0 .. n - 1. */
+void lv_exec_begin_call(struct lv_exec *x, uint32_t n, void (*fn)(void *ctx, uint32_t i, unsigned worker), void *ctx);
+enum lv_work lv_exec_work(struct lv_exec *x, unsigned worker);
+enum lever_status lv_exec_result(struct lv_exec *x, struct lever_error *err);
 
 static inline float *lv_exec_row(const struct lv_exec *x, enum lv_buf b, uint32_t row)
 {

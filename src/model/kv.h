@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "model/program.h"
 
+#define LV_KV_MAX_SLOTS 1024 /* tree slots */
 #define LV_KV_SLACK 288 /* positions of a sliding layer beyond its window: the most a rewind may drop */
 
 struct lv_kv_layer {

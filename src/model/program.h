@@ -71,7 +71,8 @@ enum lv_op_kind {
     LV_OP_MATMUL, /* up to three matrices on one input: dst = W x (+ bias), or dst += W x */
     LV_OP_QKV,    /* q and k norm, rope, K and V to the pass's cache slots */
     LV_OP_ATTN,   /* Q against the cache -> ACT_ATTN */
-    LV_OP_GLU     /* ACT_FF = quantize(act(G) * U) */
+    LV_OP_GLU,    /* ACT_FF = quantize(act(G) * U) */
+    LV_OP_CALL    /* a function of the caller's for each row; never part of a program */
 };
 
 struct lv_op {
