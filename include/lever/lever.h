@@ -58,7 +58,7 @@ LEVER_API const char *lever_version(void); /* "0.1.0" */
 /* ---- options ------------------------------------------------------------ */
 
 enum lever_speculation {
-    LEVER_SPEC_AUTO = 0, /* what is predicted to be fastest */
+    LEVER_SPEC_AUTO = 0, /* a tree of the size that is predicted to be fastest; turns itself off when it loses */
     LEVER_SPEC_OFF,      /* one token a pass */
     LEVER_SPEC_CHAIN,    /* a single branch of draft tokens */
     LEVER_SPEC_TREE      /* a token tree */
@@ -97,6 +97,9 @@ struct lever_options {
     /* what: "load" or "prefill"; done and total in bytes or tokens. NULL = none. */
     void (*progress)(void *user, const char *what, uint64_t done, uint64_t total);
     void *user; /* handed to log and progress */
+
+    bool no_overlap;         /* draft only while nothing is verified */
+    uint32_t tree_rows;      /* most rows of a verify pass; 0 = chosen each round */
 };
 
 /* Fills *opt with defaults. size = sizeof *opt as the caller was compiled. */

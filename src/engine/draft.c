@@ -5,101 +5,309 @@
 
 #include "base/clock.h"
 
-void lv_draft_init(struct lv_draft *d, struct lv_instance *m)
+enum phase { DRAFT_IDLE, DRAFT_BODY, DRAFT_HEAD, DRAFT_RANK };
+
+uint64_t lv_draft_bytes(const struct lv_sampler *s, uint32_t n_worker, uint32_t n_ctx)
 {
-    *d = (struct lv_draft){ .m = m };
-    for (int32_t i = 0; i < LV_EXEC_MAX_ROWS; i++)
-        d->path[i] = i;
+    return n_worker * (lv_round_up(lv_sampler_scratch_bytes(s), 64) +
+                       (n_ctx + LV_DRAFT_DEPTH + 1) * (uint64_t)sizeof(int32_t));
 }
 
-/* Keeps what the committed text shares with the cache and the last chain. The last token of the text stays out: its row
- * has to be computed anyway, for its logits. */
-static bool keep_common(struct lv_draft *d, const int32_t *text, uint32_t n)
+enum lever_status lv_draft_init(struct lv_draft *d, struct lv_instance *m, const struct lv_sampler *s,
+                                struct lever_error *err)
 {
-    struct lv_kv *kv = &d->m->kv;
-    uint32_t same = 0;
+    const uint32_t n_worker = m->exec.n_worker;
 
-    if (kv->n > n - 1) {
-        d->n_slot = 0;
-        return lv_kv_rewind(kv, n - 1);
+    *d = (struct lv_draft){ .m = m,
+                            .sampler = *s,
+                            .n_open = LV_DRAFT_OPEN,
+                            .n_child = LV_DRAFT_CHILDREN,
+                            .p_min = 1e-3f,
+                            .n_history = m->kv.n_ctx + LV_DRAFT_DEPTH + 1,
+                            .scratch_bytes = lv_round_up(lv_sampler_scratch_bytes(s), 64) };
+    if (m->program->shape.n_vocab < s->n_vocab)
+        d->sampler.n_vocab = m->program->shape.n_vocab;
+    while (d->sampler.n_bias && d->sampler.bias[d->sampler.n_bias - 1].token >= (int32_t)d->sampler.n_vocab)
+        d->sampler.n_bias--; /* ids rise */
+    pthread_mutex_init(&d->lock, NULL);
+    lv_grow_clear(&d->grow);
+    d->history = LV_NEW_ARRAY(int32_t, (size_t)n_worker * d->n_history);
+    d->scratch = lv_alloc(n_worker, d->scratch_bytes);
+    if (!d->history || !d->scratch)
+        return LV_FAIL(err, LEVER_E_NOMEM, "draft: %llu bytes",
+                       (unsigned long long)lv_draft_bytes(s, n_worker, m->kv.n_ctx));
+    return LEVER_OK;
+}
+
+void lv_draft_deinit(struct lv_draft *d)
+{
+    if (!d->m)
+        return;
+    pthread_mutex_destroy(&d->lock);
+    lv_free(d->history);
+    lv_free(d->scratch);
+    d->m = NULL;
+}
+
+/* ---- batches ------------------------------------------------------------------ */
+
+static void end_batch(struct lv_draft *d, bool failed)
+{
+    lv_grow_batch_done(&d->grow, d->batch, d->n_batch, failed);
+    d->n_batch = 0;
+    atomic_store(&d->phase, DRAFT_IDLE);
+    lv_event_bump(d->m->exec.event);
+}
+
+static void fail_batch(struct lv_draft *d, enum lever_status st)
+{
+    d->st = st;
+    atomic_store(&d->quota, 0);
+    end_batch(d, true);
+}
+
+/* Begins a batch if there is something to expand. Under lock. */
+static bool begin_batch(struct lv_draft *d)
+{
+    struct lv_instance *m = d->m;
+    struct lv_grow *g = &d->grow;
+
+    if (!atomic_load(&d->quota) || g->root < 0)
+        return false;
+    d->n_batch = lv_grow_batch(g, d->n_open, d->p_min, d->batch, LV_DRAFT_ROWS, &d->n_spine);
+    d->path_at[0] = 0;
+    for (uint32_t i = 0; i < d->n_batch; i++) {
+        int32_t slots[LV_GROW_MAX];
+        const uint32_t n = lv_grow_path(g, d->batch[i], slots);
+
+        if (n > LV_DRAFT_DEPTH || m->kv.n + n > m->kv.n_ctx) { /* too deep to be of use: never to be expanded */
+            lv_grow_batch_done(g, d->batch + i, d->n_batch - i, false);
+            d->n_batch = i;
+            break;
+        }
+        memcpy(d->path + d->path_at[i], slots, n * sizeof *slots);
+        d->path_at[i + 1] = d->path_at[i] + n;
+        d->token[i] = g->node[d->batch[i]].token;
     }
-    while (same < d->n_slot && kv->n + same < n - 1 && text[kv->n + same] == d->slot_token[same])
-        same++;
-    lv_kv_commit(kv, d->path, same);
-    d->n_slot = 0;
+    if (d->n_batch <= d->n_spine) {
+        lv_grow_batch_done(g, d->batch, d->n_batch, true);
+        d->n_batch = 0;
+        atomic_store(&d->starved, true);
+        atomic_store(&d->quota, 0);
+        return false;
+    }
+    atomic_fetch_sub(&d->quota, 1);
+    for (uint32_t i = 0; i < d->n_batch; i++) {
+        const enum lever_status st =
+            lv_embed_row(&m->embed, d->token[i], lv_exec_row(&m->exec, LV_BUF_X, i), &d->err);
+
+        if (st < 0) {
+            fail_batch(d, st);
+            return false;
+        }
+    }
+    d->pass = (struct lv_pass){ .n_rows = d->n_batch, .slot = d->batch, .path_at = d->path_at, .path = d->path };
+    d->began_ns = lv_now_ns();
+    atomic_store(&d->phase, DRAFT_BODY);
+    lv_exec_begin_forward(&m->exec, &m->kv, &d->pass);
     return true;
 }
 
-enum lever_status lv_draft_sync(struct lv_draft *d, const int32_t *text, uint32_t n, uint32_t *row,
-                                struct lever_error *err)
+/* The best candidates below one row. A call op of the executor: rows run side by side. */
+static void rank_row(void *ctx, uint32_t i, unsigned worker)
 {
-    struct lv_kv *kv = &d->m->kv;
-    uint32_t path_at[LV_EXEC_MAX_ROWS + 1];
-    int32_t path[64 * 65 / 2];
+    struct lv_draft *d = ctx;
+    const struct lv_sampler *s = &d->sampler;
+    const uint32_t row = d->n_spine + i, n_path = d->path_at[row + 1] - d->path_at[row];
+    const uint32_t n_kv = d->m->kv.n;
+    float *logits = lv_exec_row(&d->m->exec, LV_BUF_LOGITS, i);
+    int32_t *history = d->history + (size_t)worker * d->n_history;
+    const bool penalties = s->repeat_penalty != 1.0f || s->presence_penalty != 0.0f || s->frequency_penalty != 0.0f;
 
-    if (!keep_common(d, text, n))
-        kv->n = 0; /* a rewind too far for a sliding window: compute it anew */
-    while (kv->n < n) {
-        const uint32_t max = d->m->exec.max_rows < 64 ? d->m->exec.max_rows : 64;
-        const uint32_t n_rows = n - kv->n < max ? n - kv->n : max;
-
-        path_at[0] = 0;
-        for (uint32_t r = 0; r < n_rows; r++) {
-            memcpy(path + path_at[r], d->path, (r + 1) * sizeof *path);
-            path_at[r + 1] = path_at[r] + r + 1;
-        }
-        const struct lv_pass pass = { .n_rows = n_rows, .slot = d->path, .path_at = path_at, .path = path };
-
-        LV_TRY(lv_instance_forward(d->m, text + kv->n, &pass, err));
-        lv_kv_commit(kv, d->path, n_rows);
-        *row = n_rows - 1;
+    if (penalties) {
+        memcpy(history, d->text, n_kv * sizeof *history);
+        for (uint32_t k = 0; k < n_path; k++)
+            history[n_kv + k] = d->grow.node[d->path[d->path_at[row] + k]].token;
     }
-    return LEVER_OK;
+    d->n_found[i] = lv_sampler_rank(s, logits, history, penalties ? n_kv + n_path : 0, n_kv + n_path,
+                                    (uint8_t *)d->scratch + worker * d->scratch_bytes, d->n_child, d->child[i],
+                                    d->child_p[i]);
 }
 
-static enum lever_status draft_chain(struct lv_draft *d, int32_t *text, uint32_t n, uint32_t k,
-                                     const struct lv_sampler *sampler, float *logits, void *scratch,
-                                     bool (*is_end)(void *ctx, int32_t token), void *ctx, struct lv_tree *tree,
-                                     struct lever_error *err)
+static void add_children(struct lv_draft *d)
+{
+    struct lv_grow *g = &d->grow;
+
+    for (uint32_t i = 0; i + d->n_spine < d->n_batch; i++) {
+        const int32_t node = d->batch[d->n_spine + i];
+
+        for (uint32_t k = 0; k < d->n_found[i] && !g->node[node].doomed && !g->node[node].spine; k++)
+            if (g->node[node].lp - g->node[g->root].lp + logf(d->child_p[i][k]) >= logf(d->p_min) || k == 0)
+                lv_grow_add(g, node, d->child[i][k], d->child_p[i][k], (uint8_t)k);
+    }
+}
+
+/* The run of a phase has ended: the next one. Under lock. */
+static void next_phase(struct lv_draft *d)
 {
     struct lv_exec *x = &d->m->exec;
-    const uint32_t n_own = d->m->program->shape.n_vocab;
-    const uint32_t n_both = n_own < sampler->n_vocab ? n_own : sampler->n_vocab;
-    uint32_t row = 0;
-    int32_t node = 0;
+    const enum lever_status st = lv_exec_result(x, &d->err);
+    uint32_t row[LV_HEAD_ROWS], n = 0;
 
-    LV_TRY(lv_draft_sync(d, text, n, &row, err));
-    for (uint32_t i = 0; i < k; i++) {
-        LV_TRY(lv_exec_head(x, &row, 1, err));
-        memcpy(logits, lv_exec_row(x, LV_BUF_LOGITS, 0), n_both * sizeof *logits);
-        for (uint32_t t = n_both; t < sampler->n_vocab; t++)
-            logits[t] = -INFINITY;
-        const int32_t token = lv_sampler_draw(sampler, logits, text, n + i, n + i, scratch);
+    if (st < 0) {
+        fail_batch(d, st);
+        return;
+    }
+    switch ((enum phase)atomic_load(&d->phase)) {
+    case DRAFT_BODY:
+        for (uint32_t i = d->n_spine; i < d->n_batch; i++)
+            row[n++] = i;
+        atomic_store(&d->phase, DRAFT_HEAD);
+        lv_exec_begin_head(x, row, n);
+        break;
+    case DRAFT_HEAD:
+        atomic_store(&d->phase, DRAFT_RANK);
+        lv_exec_begin_call(x, d->n_batch - d->n_spine, rank_row, d);
+        break;
+    case DRAFT_RANK:
+        add_children(d);
+        d->n_batches++;
+        end_batch(d, false);
+        break;
+    case DRAFT_IDLE:
+        break;
+    }
+}
 
-        text[n + i] = token;
-        node = lv_tree_add(tree, node, token);
-        if (i + 1 == k || is_end(ctx, token) || token >= (int32_t)n_own)
-            break;
-        const struct lv_pass pass = {
-            .n_rows = 1, .slot = d->path + i, .path_at = (uint32_t[]){ 0, i + 1 }, .path = d->path
-        };
+bool lv_draft_work(void *draft, unsigned worker)
+{
+    struct lv_draft *d = draft;
+    bool did = false;
 
-        LV_TRY(lv_instance_forward(d->m, &token, &pass, err));
-        d->slot_token[i] = token;
-        d->n_slot = i + 1;
-        row = 0;
+    if (atomic_load(&d->phase) != DRAFT_IDLE) {
+        const enum lv_work w = lv_exec_work(&d->m->exec, worker);
+
+        if (w != LV_WORK_END)
+            return w == LV_WORK_CHUNK;
+    } else if (!atomic_load(&d->quota)) {
+        return false;
+    }
+    if (pthread_mutex_trylock(&d->lock) != 0)
+        return false; /* whoever holds it will bump the event */
+    if (atomic_load(&d->phase) == DRAFT_IDLE) {
+        did = begin_batch(d);
+    } else {
+        const enum lv_work w = lv_exec_work(&d->m->exec, worker); /* the next run may have begun meanwhile */
+
+        did = w == LV_WORK_CHUNK || w == LV_WORK_END;
+        if (w == LV_WORK_END)
+            next_phase(d);
+    }
+    pthread_mutex_unlock(&d->lock);
+    return did;
+}
+
+/* ---- drafting that the round waits for ------------------------------------------- */
+
+static void run_worker(void *arg, unsigned worker)
+{
+    struct lv_draft *d = arg;
+
+    for (;;) {
+        const uint32_t seen = lv_event_seen(d->m->exec.event);
+
+        if (lv_draft_work(d, worker))
+            continue;
+        if (atomic_load(&d->phase) == DRAFT_IDLE && !atomic_load(&d->quota)) {
+            lv_event_bump(d->m->exec.event);
+            return;
+        }
+        lv_event_wait(d->m->exec.event, seen);
+    }
+}
+
+void lv_draft_allow(struct lv_draft *d, uint32_t n)
+{
+    atomic_store(&d->starved, false);
+    atomic_store(&d->quota, n);
+}
+
+bool lv_draft_starved(const struct lv_draft *d)
+{
+    return atomic_load(&d->starved);
+}
+
+enum lever_status lv_draft_run(struct lv_draft *d, uint32_t n, struct lever_error *err)
+{
+    const uint64_t t0 = lv_now_ns(), batches = d->n_batches;
+    const bool fresh = atomic_load(&d->phase) == DRAFT_IDLE;
+
+    d->st = LEVER_OK;
+    lv_draft_allow(d, n);
+    lv_pool_run(d->m->exec.pool, run_worker, d);
+    const uint64_t ns = lv_now_ns() - t0;
+
+    d->exposed_ns += ns;
+    if (d->n_batches > batches && fresh) {
+        const double t = lv_seconds(ns) / (double)(d->n_batches - batches);
+
+        d->batch_seconds = d->batch_seconds > 0 ? 0.8 * d->batch_seconds + 0.2 * t : t;
+    }
+    if (d->st < 0 && err)
+        *err = d->err;
+    return d->st;
+}
+
+/* Text that the cache lacks, but for the last token, in buckets; all is committed. */
+static enum lever_status catch_up(struct lv_draft *d, uint32_t n, struct lever_error *err)
+{
+    struct lv_kv *kv = &d->m->kv;
+
+    while (kv->n < n - 1) {
+        const uint32_t n_rows = n - 1 - kv->n < LV_DRAFT_ROWS ? n - 1 - kv->n : LV_DRAFT_ROWS;
+        int32_t slot[LV_DRAFT_ROWS], path[LV_DRAFT_ROWS * (LV_DRAFT_ROWS + 1) / 2];
+        uint32_t path_at[LV_DRAFT_ROWS + 1] = { 0 };
+
+        for (uint32_t r = 0; r < n_rows; r++) {
+            slot[r] = (int32_t)r;
+            memcpy(path + path_at[r], slot, (r + 1) * sizeof *slot);
+            path_at[r + 1] = path_at[r] + r + 1;
+        }
+        const struct lv_pass pass = { .n_rows = n_rows, .slot = slot, .path_at = path_at, .path = path };
+
+        LV_TRY(lv_instance_forward(d->m, d->text + kv->n, &pass, err));
+        lv_kv_commit(kv, slot, n_rows);
     }
     return LEVER_OK;
 }
 
-enum lever_status lv_draft_chain(struct lv_draft *d, int32_t *text, uint32_t n, uint32_t k,
-                                 const struct lv_sampler *sampler, float *logits, void *scratch,
-                                 bool (*is_end)(void *ctx, int32_t token), void *ctx, struct lv_tree *tree,
-                                 struct lever_error *err)
+enum lever_status lv_draft_sync(struct lv_draft *d, const int32_t *text, uint32_t n, struct lever_error *err)
 {
-    const uint64_t t0 = lv_now_ns();
-    const enum lever_status st = draft_chain(d, text, n, k, sampler, logits, scratch, is_end, ctx, tree, err);
+    struct lv_grow *g = &d->grow;
+    struct lv_kv *kv = &d->m->kv;
+    int32_t slot[LV_GROW_MAX];
 
-    d->busy_ns += lv_now_ns() - t0;
+    d->text = text;
+    if (g->root >= 0 && kv->n + g->n_depth == n - 1 && g->node[g->root].token == text[n - 1]) {
+        if (atomic_load(&d->phase) == DRAFT_IDLE) {
+            const uint32_t k = lv_grow_spine_ready(g, slot);
+
+            lv_kv_commit(kv, slot, k);
+            lv_grow_drop_spine(g, k);
+        }
+        return LEVER_OK;
+    }
+    const uint64_t t0 = lv_now_ns();
+
+    if (atomic_load(&d->phase) != DRAFT_IDLE)
+        LV_TRY(lv_draft_run(d, 0, err));
+    lv_grow_clear(g);
+    if (kv->n > n - 1 && !lv_kv_rewind(kv, n - 1))
+        kv->n = 0; /* further back than a sliding window allows */
+    const enum lever_status st = catch_up(d, n, err);
+
+    d->exposed_ns += lv_now_ns() - t0;
+    if (st >= 0)
+        lv_grow_init(g, text[n - 1]);
     return st;
 }

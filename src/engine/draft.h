@@ -1,40 +1,78 @@
-/* Draft: a small resident model that proposes what the target will say.
+/* Draft: a small resident model that grows the token tree.
  *
- * Holds its own KV cache: the text so far is committed, the last chain lies in tree slots until it
- * is known how much of it the target accepted.
+ * Its work is a state machine of batches: rows of the tree through the draft's body, their logits, the best
+ * candidates of each. Any worker may carry it a chunk further at any time: the target's workers do so while they wait
+ * for the stream, or all workers together when drafting is what the round waits for.
  *
- * borrows  the instance; owns nothing else. One thread at a time. */
+ * Its KV cache holds the text as committed positions and the tree in slots; see draft/grow.h for the spine between.
+ *
+ * borrows  instance, sampler and text; owns the tree and scratch
+ * threads  lv_draft_work from any worker; the rest from the sequence's thread while no worker runs */
 #ifndef LV_ENGINE_DRAFT_H
 #define LV_ENGINE_DRAFT_H
 
+#include <pthread.h>
+
+#include "draft/grow.h"
 #include "engine/instance.h"
 #include "engine/sampler.h"
-#include "tree/tree.h"
 
-#define LV_DRAFT_CHAIN_MAX 63 /* with the root: one bucket of 64 rows */
+#define LV_DRAFT_OPEN LV_HEAD_ROWS /* candidates a batch expands: about the price of one */
+#define LV_DRAFT_ROWS 64           /* rows of a batch, catching up included */
+#define LV_DRAFT_CHILDREN 8
+#define LV_DRAFT_DEPTH 96          /* deepest path the draft computes, spine included */
 
 struct lv_draft {
     struct lv_instance *m;
-    int32_t slot_token[LV_DRAFT_CHAIN_MAX]; /* chain rows computed in slots 0 .. n_slot - 1 */
-    uint32_t n_slot;
-    int32_t path[LV_EXEC_MAX_ROWS];         /* 0, 1, 2 ... */
-    uint64_t busy_ns;
+    struct lv_sampler sampler; /* the target's over the tokens both have; its bias list is borrowed */
+    struct lv_grow grow;
+    pthread_mutex_t lock;      /* of the steps between runs */
+    _Atomic int phase;
+    _Atomic uint32_t quota;    /* batches that may still begin */
+    _Atomic bool starved;      /* there was nothing left to expand */
+    uint32_t n_open, n_child;  /* shape of the tree: 1, 1 is a chain */
+    float p_min;
+
+    const int32_t *text;       /* [>= kv.n] the committed part is read for penalties */
+    int32_t *history;          /* [n_worker][n_history] */
+    void *scratch;             /* [n_worker] of scratch_bytes */
+    uint64_t scratch_bytes;
+    uint32_t n_history;
+
+    uint32_t n_batch, n_spine; /* rows of the batch; the first n_spine only catch up */
+    int32_t batch[LV_DRAFT_ROWS], token[LV_DRAFT_ROWS];
+    uint32_t path_at[LV_DRAFT_ROWS + 1];
+    int32_t path[LV_DRAFT_ROWS * LV_DRAFT_DEPTH];
+    struct lv_pass pass;
+    int32_t child[LV_DRAFT_OPEN][LV_DRAFT_CHILDREN];
+    float child_p[LV_DRAFT_OPEN][LV_DRAFT_CHILDREN];
+    uint32_t n_found[LV_DRAFT_OPEN];
+
+    enum lever_status st;      /* of a batch that failed */
+    struct lever_error err;
+    uint64_t n_batches, began_ns;
+    double batch_seconds;      /* moving average of a batch that runs alone */
+    uint64_t exposed_ns;       /* time in lv_draft_run and lv_draft_sync */
 };
 
-void lv_draft_init(struct lv_draft *d, struct lv_instance *m);
+/* Memory beside the instance: scratch for ranking. */
+uint64_t lv_draft_bytes(const struct lv_sampler *s, uint32_t n_worker, uint32_t n_ctx);
 
-/* Brings the draft's cache up to text[0 .. n), the last token included, and leaves that token's row
- * as row *row of the last forward. */
-enum lever_status lv_draft_sync(struct lv_draft *d, const int32_t *text, uint32_t n, uint32_t *row,
+/* m: loaded, with LV_GROW_MAX slots. Several executors' workers wait on m->exec.event together. */
+enum lever_status lv_draft_init(struct lv_draft *d, struct lv_instance *m, const struct lv_sampler *s,
                                 struct lever_error *err);
+void lv_draft_deinit(struct lv_draft *d);
 
-/* Adds a chain of up to k tokens below the root of `tree` (which is text[n - 1]), drawn as the target will draw them.
- * text     room for n + k tokens; the chain is written behind the text
- * logits   [sampler->n_vocab] scratch;  scratch: as lv_sampler_draw
- * is_end   stops the chain behind an end token */
-enum lever_status lv_draft_chain(struct lv_draft *d, int32_t *text, uint32_t n, uint32_t k,
-                                 const struct lv_sampler *sampler, float *logits, void *scratch,
-                                 bool (*is_end)(void *ctx, int32_t token), void *ctx, struct lv_tree *tree,
-                                 struct lever_error *err);
+/* Makes text[n - 1] the root: by moving it there if the tree has grown from this text, else by computing what the cache
+ * lacks and beginning a new tree. */
+enum lever_status lv_draft_sync(struct lv_draft *d, const int32_t *text, uint32_t n, struct lever_error *err);
+
+/* Allows n further batches. Background work begins them; lv_draft_run does them now, all workers together. */
+void lv_draft_allow(struct lv_draft *d, uint32_t n);
+enum lever_status lv_draft_run(struct lv_draft *d, uint32_t n, struct lever_error *err);
+/* A chunk of drafting. False when there is none at the moment. */
+bool lv_draft_work(void *draft, unsigned worker);
+/* Nothing is left to expand above p_min. */
+bool lv_draft_starved(const struct lv_draft *d);
 
 #endif

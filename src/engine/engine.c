@@ -42,13 +42,11 @@ static enum lever_status take_options(struct lever_engine *e, const struct lever
     e->opt.size = sizeof e->opt;
     if (!e->opt.target_path)
         return LV_FAIL(err, LEVER_E_ARG, "no target model: set target_path");
-    if (e->opt.speculation == LEVER_SPEC_TREE)
-        return LV_FAIL(err, LEVER_E_ARG, "speculation by tree is not in this version; use auto, off or chain");
     if (e->opt.reader == LEVER_READER_URING)
         return LV_FAIL(err, LEVER_E_ARG, "the io_uring reader is not in this version; use pread or buffered");
-    if (e->opt.spec_draft_n_max > LV_DRAFT_CHAIN_MAX)
+    if (e->opt.spec_draft_n_max > (LV_TREE_MAX - 1))
         return LV_FAIL(err, LEVER_E_ARG, "spec_draft_n_max is %u, at most %d", e->opt.spec_draft_n_max,
-                       LV_DRAFT_CHAIN_MAX);
+                       (LV_TREE_MAX - 1));
     e->target_path = lv_strdup(e->opt.target_path);
     e->draft_path = e->opt.draft_path ? lv_strdup(e->opt.draft_path) : NULL;
     if (!e->target_path || (e->opt.draft_path && !e->draft_path))

@@ -9,7 +9,7 @@
 /* Thread stacks, heap slack, kernel's view of the binary: what grows after the plan is made. */
 #define MARGIN_BYTES (6 * MIB)
 #define MAX_ROWS 64      /* row bucket of prefill and of a verify pass */
-#define DRAFT_SLOTS 128
+#define DRAFT_SLOTS LV_KV_MAX_SLOTS
 #define EMBED_BYTES (4 * MIB)
 #define MIN_RING_SLOTS 4
 

@@ -56,4 +56,13 @@ int32_t lv_sampler_draw(const struct lv_sampler *s, float *logits, const int32_t
  * to logit * (1 / T). */
 float lv_sampler_gumbel(uint64_t seed, uint64_t position, int32_t token);
 
+/* The k tokens that the target is most likely to draw at a position, as the draft sees it: candidates of a token tree.
+ * Same bias, penalties, filters and noise as a draw; so where the models agree, the first one is the draw.
+ * logits, history, position, scratch: as lv_sampler_draw.
+ * token, p  [k] best first; p is the probability that the target draws it, > 0; sums to at most 1.
+ * Returns the number of candidates, 1..k. k <= LV_SAMPLER_RANK_MAX. */
+#define LV_SAMPLER_RANK_MAX 16
+uint32_t lv_sampler_rank(const struct lv_sampler *s, float *logits, const int32_t *history, uint64_t n_history,
+                         uint64_t position, void *scratch, uint32_t k, int32_t *token, float *p);
+
 #endif

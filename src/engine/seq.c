@@ -1,34 +1,9 @@
-/* Sequences: prefill, rounds of draft - verify - accept - commit, and their figures.
- *
- * text[0 .. n) is the conversation. Between calls either the last row of a prefill is still at hand (`fresh`: its logits
- * give the next token), or the last token is the root: known, but not yet in the cache. */
-#include <stdatomic.h>
+/* Sequences: the calls of lever.h that generate text, and their figures. */
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
-#include "engine/engine.h"
-
-#define CHAIN_STREAMED 12 /* draft tokens a round when a pass waits for the disk, */
-#define CHAIN_RESIDENT 4  /* and when it does not */
-
-struct lever_seq {
-    struct lever_engine *e;
-    struct lv_sampler sampler;
-    int32_t *text;       /* [n_ctx + LV_DRAFT_CHAIN_MAX] */
-    uint32_t n, n_prompt;
-    bool fresh;          /* row fresh_row of the last forward belongs to text[n - 1] */
-    uint32_t fresh_row;
-    uint32_t head_row[LV_HEAD_ROWS], n_head_row; /* rows whose logits are in LV_BUF_LOGITS */
-    bool ended;
-    float *logits;       /* [n_vocab] */
-    void *scratch;
-    struct lv_draft draft;
-    struct lv_tree tree;
-    int32_t path[LV_TREE_MAX * (LV_TREE_MAX + 1) / 2]; /* of all nodes; a chain has most */
-    atomic_bool cancel;
-    struct lever_stats stats;
-};
+#include "engine/seq.h"
 
 void lever_sampling_default(struct lever_sampling *s, size_t size)
 {
@@ -79,7 +54,7 @@ enum lever_status lever_seq_new(lever_engine *e, const struct lever_sampling *s,
 
     if (st < 0)
         goto fail;
-    q->text = LV_NEW_ARRAY(int32_t, e->opt.n_ctx + LV_DRAFT_CHAIN_MAX + 1);
+    q->text = LV_NEW_ARRAY(int32_t, e->opt.n_ctx + LV_TREE_MAX);
     q->logits = lv_alloc(n_vocab, sizeof *q->logits);
     q->scratch = lv_alloc(1, lv_sampler_scratch_bytes(&q->sampler));
     if (!q->text || !q->logits || !q->scratch) {
@@ -91,8 +66,11 @@ enum lever_status lever_seq_new(lever_engine *e, const struct lever_sampling *s,
     if (e->uses_draft) {
         e->draft.kv.n = 0;
         e->draft.exec.cancel = &q->cancel;
-        lv_draft_init(&q->draft, &e->draft);
+        e->draft.exec.event = e->target.exec.event; /* workers wait for both together */
+        if ((st = lv_draft_init(&q->draft, &e->draft, &q->sampler, err)) < 0)
+            goto fail;
     }
+    lv_round_init(q);
     e->seq = q;
     *out = q;
     return LEVER_OK;
@@ -112,6 +90,7 @@ void lever_seq_free(lever_seq *q)
         q->e->draft.exec.cancel = NULL;
         q->e->seq = NULL;
     }
+    lv_draft_deinit(&q->draft);
     lv_sampler_deinit(&q->sampler);
     lv_free(q->text);
     lv_free(q->logits);
@@ -129,50 +108,6 @@ void lever_cancel_clear(lever_seq *q)
     atomic_store(&q->cancel, false);
 }
 
-/* Logits of these rows of the last forward. */
-static enum lever_status head(lever_seq *q, const uint32_t *row, uint32_t n, struct lever_error *err)
-{
-    q->n_head_row = 0;
-    LV_TRY(lv_instance_head(&q->e->target, row, n, err));
-    memcpy(q->head_row, row, n * sizeof *row);
-    q->n_head_row = n;
-    return LEVER_OK;
-}
-
-/* Where the logits of a row are, or LV_NONE. */
-static uint32_t head_index(const lever_seq *q, uint32_t row)
-{
-    for (uint32_t i = 0; i < q->n_head_row; i++)
-        if (q->head_row[i] == row)
-            return i;
-    return LV_NONE;
-}
-
-/* Runs the tree's rows through the target: node i in slot i. A streamed head passes by once, now: it is applied to rows
- * first_head on, the last ones. */
-static enum lever_status verify(lever_seq *q, uint32_t first_head, struct lever_error *err)
-{
-    const struct lv_tree *t = &q->tree;
-    int32_t slot[LV_EXEC_MAX_ROWS];
-    uint32_t path_at[LV_EXEC_MAX_ROWS + 1] = { 0 };
-
-    for (uint32_t i = 0; i < t->n; i++) {
-        slot[i] = (int32_t)i;
-        path_at[i + 1] = path_at[i] + lv_tree_path(t, (int32_t)i, q->path + path_at[i]);
-    }
-    const struct lv_pass pass = { .n_rows = t->n, .slot = slot, .path_at = path_at, .path = q->path };
-
-    q->n_head_row = 0;
-    LV_TRY(lv_instance_forward(&q->e->target, t->token, &pass, err));
-    if (!q->e->target.stream_head)
-        return LEVER_OK;
-    uint32_t row[LV_HEAD_ROWS], n = 0;
-
-    for (uint32_t i = first_head; i < t->n && n < LV_HEAD_ROWS; i++)
-        row[n++] = i;
-    return head(q, row, n, err);
-}
-
 /* Prompt tokens as chains of up to a bucket; all are committed. */
 static enum lever_status prefill(lever_seq *q, uint32_t first, uint32_t end, struct lever_error *err)
 {
@@ -186,7 +121,7 @@ static enum lever_status prefill(lever_seq *q, uint32_t first, uint32_t end, str
         lv_tree_init(&q->tree, q->text[first]);
         for (uint32_t i = 1; i < n; i++)
             lv_tree_add(&q->tree, (int32_t)i - 1, q->text[first + i]);
-        LV_TRY(verify(q, n - 1, err));
+        LV_TRY(lv_round_verify(q, n - 1, err));
         for (uint32_t i = 0; i < n; i++)
             slot[i] = (int32_t)i;
         lv_kv_commit(&m->kv, slot, n);
@@ -233,101 +168,6 @@ enum lever_status lever_prompt(lever_seq *q, const int32_t *ids, size_t n, struc
     return LEVER_OK;
 }
 
-static bool is_end(void *ctx, int32_t token)
-{
-    return lv_tok_is_end(ctx, token);
-}
-
-/* Draws the token behind text[0 .. n) from row i of the last head batch. */
-static int32_t draw(lever_seq *q, uint32_t i, uint32_t n)
-{
-    memcpy(q->logits, lv_exec_row(&q->e->target.exec, LV_BUF_LOGITS, i), q->sampler.n_vocab * sizeof *q->logits);
-    return lv_sampler_draw(&q->sampler, q->logits, q->text, n, n, q->scratch);
-}
-
-/* Logits of a node and of first children below it: the likely path, as long as a batch. */
-static enum lever_status head_along(lever_seq *q, int32_t node, uint32_t most, struct lever_error *err)
-{
-    uint32_t row[LV_HEAD_ROWS], n = 0;
-
-    while (node >= 0 && n < LV_HEAD_ROWS && n < most) {
-        int32_t child = -1;
-
-        row[n++] = (uint32_t)node;
-        for (uint32_t i = (uint32_t)node + 1; i < q->tree.n && child < 0; i++)
-            if (q->tree.parent[i] == node)
-                child = (int32_t)i;
-        node = child;
-    }
-    return head(q, row, n, err);
-}
-
-/* Walks from the root: draw the target's own token, descend while it is in the tree. Writes what was drawn behind the
- * text and the rows that were visited. */
-static enum lever_status accept(lever_seq *q, uint32_t cap, uint32_t *n_drawn, int32_t *visited, struct lever_error *err)
-{
-    int32_t node = 0;
-
-    *n_drawn = 0;
-    while (node >= 0 && *n_drawn < cap) {
-        if (head_index(q, (uint32_t)node) == LV_NONE)
-            LV_TRY(head_along(q, node, cap - *n_drawn, err));
-        const int32_t token = draw(q, head_index(q, (uint32_t)node), q->n + *n_drawn);
-
-        visited[*n_drawn] = node;
-        q->text[q->n + (*n_drawn)++] = token;
-        if (lv_tok_is_end(q->e->tok, token))
-            break;
-        node = lv_tree_child(&q->tree, node, token);
-    }
-    return LEVER_OK;
-}
-
-/* The most draft tokens of this round. */
-static uint32_t chain_length(const lever_seq *q, size_t cap_out)
-{
-    const struct lever_engine *e = q->e;
-    uint32_t k = e->opt.spec_draft_n_max;
-
-    if (!e->uses_draft)
-        return 0;
-    if (!k)
-        k = e->target.stream ? CHAIN_STREAMED : CHAIN_RESIDENT;
-    if (k > e->target.exec.max_rows - 1)
-        k = e->target.exec.max_rows - 1;
-    if (e->target.stream_head && k > LV_HEAD_ROWS - 1)
-        k = LV_HEAD_ROWS - 1;
-    if (k > cap_out - 1) /* more could not be handed out */
-        k = (uint32_t)cap_out - 1;
-    if (k > e->opt.n_ctx - q->n - 1)
-        k = e->opt.n_ctx - q->n - 1;
-    return k;
-}
-
-/* One round; q->text[q->n ..] gets the drawn tokens. */
-static enum lever_status round_once(lever_seq *q, size_t cap_out, uint32_t *n_drawn, struct lever_error *err)
-{
-    struct lever_engine *e = q->e;
-    const uint32_t k = chain_length(q, cap_out);
-    int32_t visited[LV_TREE_MAX];
-
-    lv_tree_init(&q->tree, q->text[q->n - 1]);
-    if (k)
-        LV_TRY(lv_draft_chain(&q->draft, q->text, q->n, k, &q->sampler, q->logits, q->scratch, is_end, e->tok,
-                              &q->tree, err));
-    LV_TRY(verify(q, 0, err));
-    const uint32_t room = e->opt.n_ctx - q->n;
-
-    LV_TRY(accept(q, cap_out < room ? (uint32_t)cap_out : room, n_drawn, visited, err));
-    /* Every drawn token but the last is a row of the tree, and so is the root before them. */
-    lv_kv_commit(&e->target.kv, visited, *n_drawn);
-    q->stats.n_round++;
-    q->stats.n_row += q->tree.n;
-    q->stats.n_drafted += q->tree.n - 1;
-    q->stats.n_accepted += *n_drawn - 1;
-    return LEVER_OK;
-}
-
 static uint64_t reader_busy_ns(const struct lever_engine *e)
 {
     struct lv_reader_stats rs = { 0 };
@@ -356,13 +196,13 @@ enum lever_status lever_step(lever_seq *q, int32_t *out, size_t cap_out, size_t 
     if (e->target.stream)
         lv_stream_start(e->target.stream);
     if (q->fresh) {
-        st = head_index(q, q->fresh_row) == LV_NONE ? head(q, &q->fresh_row, 1, err) : LEVER_OK;
+        st = lv_round_head(q, q->fresh_row, err);
         if (st >= 0) {
-            q->text[q->n] = draw(q, head_index(q, q->fresh_row), q->n);
+            q->text[q->n] = lv_round_draw(q, q->fresh_row, q->n);
             n_drawn = 1;
         }
     } else {
-        st = round_once(q, cap_out, &n_drawn, err);
+        st = lv_round(q, cap_out < UINT32_MAX ? (uint32_t)cap_out : UINT32_MAX, &n_drawn, err);
     }
     const uint64_t ns = lv_now_ns() - t0, busy = reader_busy_ns(e) - busy0;
 
@@ -419,10 +259,10 @@ enum lever_status lever_stats(const lever_engine *e, const lever_seq *q, struct 
     s.reader = e->target.reader ? lv_reader_mode(e->target.reader) : "";
     s.pinned_bytes = e->target.place.pinned_bytes;
     s.streamed_bytes_per_pass = e->target.place.streamed_bytes;
-    s.speculation = e->uses_draft ? "chain" : "off";
+    s.speculation = !e->uses_draft ? "off" : e->opt.speculation == LEVER_SPEC_CHAIN ? "chain" : "tree";
     if (q) {
         s.n_prompt = q->n_prompt;
-        s.seconds_draft = lv_seconds(q->draft.busy_ns);
+        s.seconds_draft = lv_seconds(q->draft.exposed_ns);
     }
     s.size = out->size;
     memcpy(out, &s, size);

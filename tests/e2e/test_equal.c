@@ -25,6 +25,9 @@ struct cell {
     unsigned threads;
     uint64_t memory, ring, slot;
     enum lever_reader reader;
+    enum lever_speculation mode;
+    bool no_overlap;
+    uint32_t tree_rows;
     size_t cap; /* tokens a step may hand out */
 };
 
@@ -59,6 +62,9 @@ static bool generate(const char *target, const struct cell *c, const struct leve
     opt.slot_bytes = c->slot;
     opt.reader = c->reader;
     opt.spec_draft_n_max = c->k;
+    opt.speculation = c->mode;
+    opt.no_overlap = c->no_overlap;
+    opt.tree_rows = c->tree_rows;
     *out = (struct run){ .stats = { .size = sizeof out->stats } };
     if (lever_open(&e, &opt, &err) < 0 || lever_seq_new(e, s, &q, &err) < 0)
         ok = fail("open", &err);
@@ -173,6 +179,9 @@ int main(int argc, char **argv)
                               .k = ks[lv_rng_below(&rng, 5)],
                               .threads = 1 + lv_rng_below(&rng, 3),
                               .reader = lv_rng_below(&rng, 2) ? LEVER_READER_PREAD : LEVER_READER_BUFFERED,
+                              .mode = (enum lever_speculation)lv_rng_below(&rng, 4),
+                              .no_overlap = lv_rng_below(&rng, 3) == 0,
+                              .tree_rows = lv_rng_below(&rng, 2) ? 0 : 2 + lv_rng_below(&rng, 62),
                               .cap = 1 + lv_rng_below(&rng, 40) };
             char what[300];
 
@@ -181,8 +190,8 @@ int main(int argc, char **argv)
                 c.ring = c.slot * (2 + lv_rng_below(&rng, 6));
                 c.memory = least_memory(path[0], &c) + ((uint64_t)lv_rng_below(&rng, 8) << 20);
             }
-            snprintf(what, sizeof what, "sampling %u, draft %u, k %u, %u threads, memory %llu, ring %llu, slot %llu, cap %zu",
-                     is, d, c.k, c.threads, (unsigned long long)c.memory, (unsigned long long)c.ring,
+            snprintf(what, sizeof what, "sampling %u, mode %d, overlap %d, rows %u, draft %u, k %u, %u threads, memory %llu, ring %llu, slot %llu, cap %zu",
+                     is, c.mode, !c.no_overlap, c.tree_rows, d, c.k, c.threads, (unsigned long long)c.memory, (unsigned long long)c.ring,
                      (unsigned long long)c.slot, c.cap);
             if (!generate(path[0], &c, &sampling, prompt, &got) || !same(&got, &want, what)) {
                 printf("     in cell: %s\n", what);

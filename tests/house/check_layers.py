@@ -16,8 +16,10 @@ ALLOWED = {
     "io": set(),
     "kern": {"cpu", "gguf"},  # gguf: quant.h alone
     "tree": set(),
+    "cost": set(),
+    "draft": {"tree"},
     "model": {"gguf", "kern", "tree"},
-    "engine": {"cpu", "gguf", "tok", "io", "kern", "tree", "model"},
+    "engine": {"cpu", "gguf", "tok", "io", "kern", "tree", "cost", "draft", "model"},
 }
 
 

@@ -1,0 +1,41 @@
+/* Predicted time of a round, and the tree size that is worth it. (arXiv 2605.16786, 4.2)
+ *
+ * T_round(n) = max(T_stream, T_target(n)) + T_head + T_fixed. Inside the stream's shadow a node costs nothing; beyond it
+ * tokens a second decide, evaluated where the staircase steps.
+ *
+ * Pure: no I/O, clock or threads; times in seconds. */
+#ifndef LV_COST_COST_H
+#define LV_COST_COST_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define LV_STAIRS_MAX 12
+
+/* Measured time by rows of a pass, rows rising. */
+struct lv_stairs {
+    uint32_t n;
+    uint32_t rows[LV_STAIRS_MAX];
+    double seconds[LV_STAIRS_MAX];
+};
+
+struct lv_cost {
+    struct lv_stairs target; /* compute of a pass, without waiting for the stream */
+    double correction;       /* of the staircase, learned from passes that did not wait; 1 = none */
+    double t_stream;         /* streamed bytes / measured rate */
+    double t_head, t_fixed;
+};
+
+/* Linear between measured points, in proportion beyond the last one. */
+double lv_stairs_at(const struct lv_stairs *s, uint32_t rows);
+double lv_cost_pass(const struct lv_cost *c, uint32_t rows);
+double lv_cost_round(const struct lv_cost *c, uint32_t rows);
+
+/* A pass of `rows` took `seconds`; waited: of which the workers had nothing to compute. */
+void lv_cost_learn(struct lv_cost *c, uint32_t rows, double seconds, double waited);
+
+/* expected[i]: expected tokens when the best i + 1 nodes are verified, rising. t_spent: time this round has cost already
+ * (exposed drafting). Returns the number of nodes, 1..n, with most expected tokens a second; *rate is that. */
+uint32_t lv_cost_choose(const struct lv_cost *c, const float *expected, uint32_t n, double t_spent, double *rate);
+
+#endif

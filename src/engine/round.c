@@ -1,0 +1,289 @@
+/* A round: choose, verify, accept, commit. (arXiv 2605.16786, 4.1 to 4.3) */
+#include <string.h>
+
+#include "base/clock.h"
+#include "engine/seq.h"
+#include "engine/stairs.h"
+
+#define CHAIN_STREAMED 12  /* draft tokens a round when a pass waits for the disk, */
+#define CHAIN_RESIDENT 4   /* and when it does not */
+#define BACKGROUND_BATCHES 200 /* most a pass can hide; the tree is full long before */
+#define LOSING_ROUNDS 8    /* rounds before speculation is judged */
+#define PLAIN_ROUNDS 48    /* and how long it rests when it loses */
+
+void lv_round_init(lever_seq *q)
+{
+    const struct lever_engine *e = q->e;
+
+    q->cost = (struct lv_cost){ .correction = 1.0 };
+    lv_stairs_measure(&q->cost.target, &e->target.exec, lv_pool_n(e->pool));
+}
+
+/* ---- logits -------------------------------------------------------------------- */
+
+static enum lever_status head(lever_seq *q, const uint32_t *row, uint32_t n, struct lever_error *err)
+{
+    q->n_head_row = 0;
+    LV_TRY(lv_instance_head(&q->e->target, row, n, err));
+    memcpy(q->head_row, row, n * sizeof *row);
+    q->n_head_row = n;
+    return LEVER_OK;
+}
+
+/* Where the logits of a row are, or LV_NONE. */
+static uint32_t head_index(const lever_seq *q, uint32_t row)
+{
+    for (uint32_t i = 0; i < q->n_head_row; i++)
+        if (q->head_row[i] == row)
+            return i;
+    return LV_NONE;
+}
+
+enum lever_status lv_round_head(lever_seq *q, uint32_t row, struct lever_error *err)
+{
+    return head_index(q, row) == LV_NONE ? head(q, &row, 1, err) : LEVER_OK;
+}
+
+int32_t lv_round_draw(lever_seq *q, uint32_t row, uint32_t n)
+{
+    memcpy(q->logits, lv_exec_row(&q->e->target.exec, LV_BUF_LOGITS, head_index(q, row)),
+           q->sampler.n_vocab * sizeof *q->logits);
+    return lv_sampler_draw(&q->sampler, q->logits, q->text, n, n, q->scratch);
+}
+
+/* Logits of a node and of first children below it: the likely path, as long as a batch. */
+static enum lever_status head_along(lever_seq *q, int32_t node, uint32_t most, struct lever_error *err)
+{
+    uint32_t row[LV_HEAD_ROWS], n = 0;
+
+    while (node >= 0 && n < LV_HEAD_ROWS && n < most) {
+        int32_t child = -1;
+
+        row[n++] = (uint32_t)node;
+        for (uint32_t i = (uint32_t)node + 1; i < q->tree.n && child < 0; i++)
+            if (q->tree.parent[i] == node)
+                child = (int32_t)i;
+        node = child;
+    }
+    return head(q, row, n, err);
+}
+
+/* ---- verify and accept ------------------------------------------------------------ */
+
+enum lever_status lv_round_verify(lever_seq *q, uint32_t first_head, struct lever_error *err)
+{
+    const struct lv_tree *t = &q->tree;
+    int32_t slot[LV_EXEC_MAX_ROWS];
+    uint32_t path_at[LV_EXEC_MAX_ROWS + 1] = { 0 };
+
+    for (uint32_t i = 0; i < t->n; i++) {
+        slot[i] = (int32_t)i;
+        path_at[i + 1] = path_at[i] + lv_tree_path(t, (int32_t)i, q->path + path_at[i]);
+    }
+    const struct lv_pass pass = { .n_rows = t->n, .slot = slot, .path_at = path_at, .path = q->path };
+
+    q->n_head_row = 0;
+    LV_TRY(lv_instance_forward(&q->e->target, t->token, &pass, err));
+    if (!q->e->target.stream_head)
+        return LEVER_OK;
+    uint32_t row[LV_HEAD_ROWS], n = 0;
+
+    for (uint32_t i = first_head; i < t->n && n < LV_HEAD_ROWS; i++)
+        row[n++] = i;
+    return head(q, row, n, err);
+}
+
+/* Walks from the root: draw the target's own token, descend while it is in the tree. Writes what was drawn behind the
+ * text and the rows that were visited. */
+static enum lever_status accept(lever_seq *q, uint32_t cap, uint32_t *n_drawn, int32_t *visited, struct lever_error *err)
+{
+    int32_t node = 0;
+
+    *n_drawn = 0;
+    while (node >= 0 && *n_drawn < cap) {
+        if (head_index(q, (uint32_t)node) == LV_NONE)
+            LV_TRY(head_along(q, node, cap - *n_drawn, err));
+        const int32_t token = lv_round_draw(q, (uint32_t)node, q->n + *n_drawn);
+
+        visited[*n_drawn] = node;
+        q->text[q->n + (*n_drawn)++] = token;
+        if (lv_tok_is_end(q->e->tok, token))
+            break;
+        node = lv_tree_child(&q->tree, node, token);
+    }
+    return LEVER_OK;
+}
+
+/* ---- choose -------------------------------------------------------------------------- */
+
+/* Rows a pass may have: what fits, what the caller can take and what the context has room for. */
+static uint32_t row_limit(const lever_seq *q, uint32_t cap_out)
+{
+    const struct lever_engine *e = q->e;
+    uint32_t n = e->target.exec.max_rows;
+
+    if (e->opt.tree_rows && e->opt.tree_rows < n)
+        n = e->opt.tree_rows;
+    if (e->target.stream_head && n > LV_HEAD_ROWS)
+        n = LV_HEAD_ROWS;
+    return cap_out == 1 ? 1 : n;
+}
+
+/* Deepest node of use: each level is a token to hand out, and needs a position. */
+static uint32_t depth_limit(const lever_seq *q, uint32_t cap_out)
+{
+    const uint32_t room = q->e->opt.n_ctx - q->n - 1;
+
+    return cap_out - 1 < room ? cap_out - 1 : room;
+}
+
+static enum lever_status draft_chain(lever_seq *q, uint32_t n_rows, uint32_t depth, struct lever_error *err)
+{
+    const struct lever_engine *e = q->e;
+    uint32_t k = e->opt.spec_draft_n_max;
+
+    if (!k)
+        k = e->target.stream ? CHAIN_STREAMED : CHAIN_RESIDENT;
+    k = k < n_rows - 1 ? k : n_rows - 1;
+    k = k < depth ? k : depth;
+    q->draft.n_open = q->draft.n_child = 1;
+    q->draft.p_min = 1e-12f;
+    /* What remains of the last round's chain is below the new root: fewer steps are left. */
+    float have[LV_TREE_MAX];
+    const uint32_t known = lv_grow_expected(&q->draft.grow, have, LV_TREE_MAX) - 1;
+
+    if (k > known)
+        LV_TRY(lv_draft_run(&q->draft, k - known, err));
+    lv_grow_select(&q->draft.grow, k + 1, depth, &q->tree, q->map);
+    return LEVER_OK;
+}
+
+/* Drafts on while a batch gains more than the time it takes, then takes the best size. */
+static enum lever_status draft_tree(lever_seq *q, uint32_t n_rows, uint32_t depth, struct lever_error *err)
+{
+    struct lv_draft *d = &q->draft;
+    float expected[LV_TREE_MAX];
+    const uint64_t t0 = lv_now_ns();
+    uint32_t n;
+
+    q->cost.t_head = 0.0;
+    for (;;) {
+        const uint32_t n_known = lv_grow_expected(&d->grow, expected, n_rows);
+        double rate;
+
+        n = lv_cost_choose(&q->cost, expected, n_known, lv_seconds(lv_now_ns() - t0), &rate);
+        /* A candidate batch is worth its time if it adds tokens at a better rate than the round has. */
+        const double gain = (double)lv_grow_next_gain(&d->grow, d->n_open);
+
+        if (lv_draft_starved(d) || (n_known > 1 && gain < rate * d->batch_seconds) || n_known >= n_rows)
+            break;
+        LV_TRY(lv_draft_run(d, 1, err));
+    }
+    lv_grow_select(&d->grow, n, depth, &q->tree, q->map);
+    return LEVER_OK;
+}
+
+static bool speculates(const lever_seq *q, uint32_t cap_out)
+{
+    return q->e->uses_draft && cap_out > 1 && q->n_plain == 0 && row_limit(q, cap_out) > 1 && depth_limit(q, cap_out) > 0;
+}
+
+static enum lever_status choose(lever_seq *q, uint32_t cap_out, struct lever_error *err)
+{
+    const enum lever_speculation mode = q->e->opt.speculation;
+    const uint32_t n_rows = row_limit(q, cap_out), depth = depth_limit(q, cap_out);
+
+    lv_tree_init(&q->tree, q->text[q->n - 1]);
+    q->map[0] = -1;
+    if (!speculates(q, cap_out))
+        return LEVER_OK;
+    LV_TRY(lv_draft_sync(&q->draft, q->text, q->n, err));
+    if (mode == LEVER_SPEC_CHAIN)
+        return draft_chain(q, n_rows, depth, err);
+    return draft_tree(q, n_rows, depth, err);
+}
+
+/* ---- learn ------------------------------------------------------------------------------ */
+
+static double average(double old, double x)
+{
+    return old > 0.0 ? old + 0.2 * (x - old) : x;
+}
+
+/* Compares speculation with plain decoding by measured seconds a token, and rests it when it loses. */
+static void judge(lever_seq *q, double seconds, uint32_t n_tokens, bool speculated)
+{
+    if (!speculated) {
+        q->plain_token_seconds = average(q->plain_token_seconds, seconds / n_tokens);
+        if (q->n_plain > 0)
+            q->n_plain--;
+        return;
+    }
+    q->spec_token_seconds = average(q->spec_token_seconds, seconds / n_tokens);
+    if (q->e->opt.speculation != LEVER_SPEC_AUTO || ++q->n_spec_rounds < LOSING_ROUNDS)
+        return;
+    q->n_spec_rounds = 0;
+    if (q->plain_token_seconds > 0.0) {
+        if (q->spec_token_seconds > q->plain_token_seconds)
+            q->n_plain = PLAIN_ROUNDS;
+    } else if (q->spec_token_seconds > lv_cost_round(&q->cost, 1)) {
+        q->n_plain = 4; /* plain decoding may be faster: measure it */
+    }
+}
+
+static double stream_seconds(const struct lever_engine *e)
+{
+    struct lv_reader_stats rs = { 0 };
+
+    if (!e->target.stream)
+        return 0.0;
+    lv_reader_get_stats(e->target.reader, &rs);
+    return rs.bytes ? lv_seconds(rs.busy_ns) * (double)e->target.place.streamed_bytes / (double)rs.bytes : 0.0;
+}
+
+enum lever_status lv_round(lever_seq *q, uint32_t cap_out, uint32_t *n_drawn, struct lever_error *err)
+{
+    struct lever_engine *e = q->e;
+    struct lv_exec *x = &e->target.exec;
+    const bool speculated = speculates(q, cap_out);
+    const bool overlap = speculated && e->target.stream && !e->opt.no_overlap && e->opt.speculation != LEVER_SPEC_CHAIN;
+    const uint64_t t0 = lv_now_ns();
+    int32_t visited[LV_TREE_MAX];
+
+    q->cost.t_stream = stream_seconds(e);
+    LV_TRY(choose(q, cap_out, err));
+    if (overlap) {
+        lv_draft_allow(&q->draft, BACKGROUND_BATCHES);
+        x->idle = lv_draft_work;
+        x->idle_ctx = &q->draft;
+    }
+    const uint64_t t1 = lv_now_ns();
+    enum lever_status st = lv_round_verify(q, 0, err);
+
+    if (st >= 0 && !e->target.stream)
+        lv_cost_learn(&q->cost, q->tree.n, lv_seconds(lv_now_ns() - t1), 0.0);
+    x->idle = NULL;
+    if (overlap)
+        lv_draft_allow(&q->draft, 0); /* a batch under way goes on next time */
+    const uint32_t room = e->opt.n_ctx - q->n;
+
+    if (st >= 0)
+        st = accept(q, cap_out < room ? cap_out : room, n_drawn, visited, err);
+    if (st < 0)
+        return st;
+    /* Every drawn token but the last is a row of the tree, and so is the root before them. */
+    lv_kv_commit(&e->target.kv, visited, *n_drawn);
+    if (speculated) {
+        bool known = false;
+
+        for (uint32_t i = 0; i < *n_drawn; i++)
+            known = lv_grow_advance(&q->draft.grow, q->text[q->n + i]);
+        q->stats.n_bonus_in_tree += known;
+    }
+    q->stats.n_round++;
+    q->stats.n_row += q->tree.n;
+    q->stats.n_drafted += q->tree.n - 1;
+    q->stats.n_accepted += *n_drawn - 1;
+    judge(q, lv_seconds(lv_now_ns() - t0), *n_drawn, speculated);
+    return LEVER_OK;
+}

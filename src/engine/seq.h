@@ -1,0 +1,50 @@
+/* What a sequence holds. Internal to seq.c (calls of lever.h) and round.c (a round of draft, verify, accept). */
+#ifndef LV_ENGINE_SEQ_H
+#define LV_ENGINE_SEQ_H
+
+#include <stdatomic.h>
+
+#include "cost/cost.h"
+#include "engine/engine.h"
+
+/* text[0 .. n) is the conversation. Between calls either the last row of a prefill is still at hand (`fresh`: its logits
+ * give the next token), or the last token is the root: known, but not yet in the cache. */
+struct lever_seq {
+    struct lever_engine *e;
+    struct lv_sampler sampler;
+    int32_t *text;       /* [n_ctx + 1] */
+    uint32_t n, n_prompt;
+    bool fresh;          /* row fresh_row of the last forward belongs to text[n - 1] */
+    uint32_t fresh_row;
+    uint32_t head_row[LV_HEAD_ROWS], n_head_row; /* rows whose logits are in LV_BUF_LOGITS */
+    bool ended;
+    float *logits;       /* [n_vocab] */
+    void *scratch;
+    struct lv_draft draft;
+    struct lv_cost cost;
+    uint32_t n_plain;    /* rounds without speculation still to come: it was losing */
+    double plain_token_seconds, spec_token_seconds; /* moving averages; 0 = not known */
+    uint32_t n_spec_rounds; /* since the last decision */
+    struct lv_tree tree;
+    int32_t map[LV_TREE_MAX]; /* tree node -> node of the draft's tree */
+    int32_t path[LV_TREE_MAX * (LV_TREE_MAX + 1) / 2]; /* of all nodes; a chain has most */
+    atomic_bool cancel;
+    struct lever_stats stats;
+};
+
+/* round.c */
+
+/* What a new sequence knows about times. */
+void lv_round_init(struct lever_seq *q);
+/* Runs the tree's rows through the target: node i in slot i. A streamed head passes by once, now: it is applied to rows
+ * first_head on, the last ones. */
+enum lever_status lv_round_verify(struct lever_seq *q, uint32_t first_head, struct lever_error *err);
+/* Logits of one row of the last forward, if they are not there yet. */
+enum lever_status lv_round_head(struct lever_seq *q, uint32_t row, struct lever_error *err);
+/* Draws the token behind text[0 .. n) from a row whose logits are there. */
+int32_t lv_round_draw(struct lever_seq *q, uint32_t row, uint32_t n);
+/* One round: drafts, verifies, accepts, commits. *n_drawn >= 1 tokens, at most cap_out, are behind text[n]. When negative,
+ * nothing has changed. */
+enum lever_status lv_round(struct lever_seq *q, uint32_t cap_out, uint32_t *n_drawn, struct lever_error *err);
+
+#endif

@@ -1,0 +1,277 @@
+/* The growing tree against a naive twin that keeps every path as a list of tokens.
+ *
+ * usage: test_grow [SEED]
+ *
+ * Random growth, batches that end late or fail, roots that move to known and unknown tokens. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/rng.h"
+#include "cost/cost.h"
+#include "draft/grow.h"
+
+#define MAX_PATHS 4096
+#define MAX_LEN 40
+
+static uint64_t seed = 99;
+static int n_fail;
+
+#define CHECK(cond, ...)                                                                    \
+    do {                                                                                    \
+        if (!(cond)) {                                                                      \
+            printf("FAIL line %d: ", __LINE__);                                             \
+            printf(__VA_ARGS__);                                                            \
+            printf(" (SEED=%llu)\n", (unsigned long long)seed);                             \
+            n_fail++;                                                                       \
+            return;                                                                         \
+        }                                                                                   \
+    } while (0)
+
+/* The twin: tokens of a path below the root, and its probability. */
+struct path {
+    int32_t token[MAX_LEN];
+    uint32_t len;
+    double p;
+};
+
+static struct path twin[MAX_PATHS];
+static uint32_t n_twin;
+
+static int find(const int32_t *token, uint32_t len)
+{
+    for (uint32_t i = 0; i < n_twin; i++)
+        if (twin[i].len == len && memcmp(twin[i].token, token, len * sizeof *token) == 0)
+            return (int)i;
+    return -1;
+}
+
+/* Tokens from the root to a node. */
+static uint32_t tokens_of(const struct lv_grow *g, int32_t node, int32_t *token)
+{
+    const uint32_t n = lv_grow_depth(g, node);
+
+    for (uint32_t i = n; i-- > 0; node = g->node[node].parent)
+        token[i] = g->node[node].token;
+    return n;
+}
+
+/* The root moves in the twin: paths that begin with the token lose it, the others go. */
+static void twin_advance(int32_t token, double p)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < n_twin; i++) {
+        if (twin[i].len == 0 || twin[i].token[0] != token)
+            continue;
+        struct path t = twin[i];
+
+        memmove(t.token, t.token + 1, --t.len * sizeof *t.token);
+        t.p /= p;
+        twin[n++] = t;
+    }
+    n_twin = n;
+}
+
+static void check_same(const struct lv_grow *g)
+{
+    struct lv_tree t;
+    int32_t map[LV_TREE_MAX], token[LV_GROW_MAX];
+    float expected[LV_GROW_MAX];
+    double sum = 0.0, last = 2.0;
+
+    CHECK(lv_grow_validate(g), "the tree is inconsistent");
+    const uint32_t n = lv_grow_expected(g, expected, LV_GROW_MAX);
+
+    CHECK(n == n_twin + 1, "%u nodes, the twin has %u paths", n, n_twin);
+    for (uint32_t i = 0; i < n_twin; i++)
+        sum += twin[i].p;
+    CHECK(fabs(expected[n - 1] - 1.0 - sum) < 1e-3 * (1 + sum), "expected tokens %g, the twin's %g", (double)expected[n - 1],
+          1 + sum);
+    lv_grow_select(g, LV_TREE_MAX, 1000, &t, map);
+    CHECK(lv_tree_validate(&t), "the snapshot is no tree");
+    for (uint32_t i = 1; i < t.n; i++) {
+        const int k = find(token, tokens_of(g, map[i], token));
+        const double p = (double)lv_grow_p(g, map[i]);
+
+        CHECK(k >= 0, "node %d is not in the twin", map[i]);
+        CHECK(fabs(p - twin[k].p) <= 1e-3 * twin[k].p, "probability %g, the twin's %g", p, twin[k].p);
+        CHECK(p <= last * 1.0001, "the snapshot is not in order");
+        last = p;
+    }
+}
+
+static void grow_some(struct lv_grow *g, struct lv_rng *r, const int32_t *node, uint32_t n, uint32_t n_spine)
+{
+    for (uint32_t i = n_spine; i < n; i++) {
+        int32_t token[LV_GROW_MAX];
+        float left = 1.0f;
+
+        if (g->node[node[i]].doomed || g->node[node[i]].spine) { /* the root moved on meanwhile */
+            CHECK(lv_grow_add(g, node[i], 1, 0.5f, 0) < 0, "a child where none can be");
+            continue;
+        }
+        const uint32_t len = tokens_of(g, node[i], token);
+        const int up = len ? find(token, len) : -1;
+
+        CHECK(len == 0 || up >= 0, "an expanded node is not in the twin");
+        for (uint8_t k = 0; k < 3 && len < MAX_LEN - 1; k++) {
+            const float p = left * (0.3f + 0.6f * (lv_rng_f32(r) * 0.5f + 0.5f));
+
+            left -= p;
+            token[len] = (int32_t)lv_rng_below(r, 50) * 3 + k;
+            if (find(token, len + 1) >= 0 || lv_grow_add(g, node[i], token[len], p, k) < 0)
+                continue;
+            memcpy(twin[n_twin].token, token, (len + 1) * sizeof *token);
+            twin[n_twin].len = len + 1;
+            twin[n_twin++].p = p * (up >= 0 ? twin[up].p : 1.0);
+        }
+    }
+}
+
+static void run(struct lv_rng *r)
+{
+    static struct lv_grow g;
+    int32_t batch[80], slot[LV_GROW_MAX];
+    uint32_t n_batch = 0, n_spine = 0, text_len = 0, committed = 0;
+
+    lv_grow_init(&g, 7);
+    n_twin = 0;
+    for (int step = 0; step < 120; step++) {
+        switch (lv_rng_below(r, 4)) {
+        case 0:
+        case 1: /* a batch, if none is under way; the tree stays small enough not to evict */
+            if (n_batch == 0 && n_twin < 600)
+                n_batch = lv_grow_batch(&g, 1 + lv_rng_below(r, 8), 1e-6f, batch, 80, &n_spine);
+            for (uint32_t i = 0; i < n_batch; i++) {
+                const uint32_t n = lv_grow_path(&g, batch[i], slot);
+
+                CHECK(n >= 1 && slot[n - 1] == batch[i], "a path does not end in its node");
+                for (uint32_t k = 0; k + 1 < n; k++) { /* every ancestor is computed, or in the batch before it */
+                    bool ok = g.node[slot[k]].state == LV_GROW_EXPANDED;
+
+                    for (uint32_t b = 0; b < i; b++)
+                        ok = ok || batch[b] == slot[k];
+                    CHECK(ok, "a row's ancestor has no K and V");
+                }
+            }
+            if (lv_rng_below(r, 3) == 0)
+                continue; /* it goes on while other things happen */
+            break;
+        case 2: { /* the root moves */
+            const uint32_t n_known = n_twin;
+            int32_t token = 100000 + step;
+            double p = 1.0;
+
+            if (n_known && lv_rng_below(r, 3)) { /* to a child */
+                for (uint32_t i = 0; i < n_known; i++) {
+                    if (twin[i].len == 1) {
+                        token = twin[i].token[0];
+                        p = twin[i].p;
+                        break;
+                    }
+                }
+            }
+            const bool known = lv_grow_advance(&g, token);
+
+            CHECK(known == (token < 100000), "known is %d", known);
+            /* The root itself is no path; its children become paths of length 1. */
+            for (uint32_t i = 0; i < n_twin; i++)
+                if (twin[i].len == 1 && twin[i].token[0] == token)
+                    twin[i--] = twin[--n_twin];
+            twin_advance(token, p);
+            text_len++;
+            check_same(&g);
+            continue;
+        }
+        default: /* commit, when no batch is under way */
+            if (n_batch == 0) {
+                const uint32_t n = lv_grow_spine_ready(&g, slot);
+
+                lv_grow_drop_spine(&g, n);
+                committed += n;
+                CHECK(committed + g.n_depth == text_len, "the spine lost text");
+            }
+            continue;
+        }
+        if (n_batch) { /* the batch ends */
+            const bool failed = lv_rng_below(r, 8) == 0;
+
+            if (!failed)
+                grow_some(&g, r, batch, n_batch, n_spine);
+            lv_grow_batch_done(&g, batch, n_batch, failed);
+            n_batch = 0;
+        }
+        check_same(&g);
+        if (n_fail)
+            return;
+    }
+}
+
+/* Full trees give up the least probable leaves. */
+static void run_full(struct lv_rng *r)
+{
+    static struct lv_grow g;
+    int32_t node[8];
+    uint32_t n_spine;
+
+    lv_grow_init(&g, 1);
+    for (int i = 0; i < 400; i++) {
+        const uint32_t n = lv_grow_batch(&g, 8, 1e-30f, node, 8 + LV_GROW_MAX, &n_spine);
+
+        lv_grow_batch_done(&g, node, n, false);
+        for (uint32_t k = 0; k < n; k++)
+            for (uint8_t c = 0; c < 8; c++)
+                lv_grow_add(&g, node[k], (int32_t)lv_rng_below(r, 100000), 0.05f + 0.05f * (float)c, c);
+        CHECK(lv_grow_validate(&g), "inconsistent when full");
+        CHECK(g.n <= LV_GROW_MAX, "%u nodes", g.n);
+    }
+    CHECK(g.n > LV_GROW_MAX - 8, "only %u nodes", g.n);
+}
+
+/* The choice against trying every size. */
+static void run_cost(struct lv_rng *r)
+{
+    struct lv_cost c = { .correction = 0.5 + lv_rng_below(r, 100) / 50.0, .t_stream = lv_rng_below(r, 100) / 100.0 };
+    float expected[LV_TREE_MAX];
+    double t = 0.01, best = 0.0, rate;
+    float e = 0.0f, p = 1.0f;
+
+    for (uint32_t rows = 1; rows <= 128; rows *= 2) {
+        c.target.rows[c.target.n] = rows;
+        c.target.seconds[c.target.n++] = t;
+        t *= 1.0 + lv_rng_below(r, 100) / 100.0;
+    }
+    for (uint32_t i = 0; i < LV_TREE_MAX; i++) {
+        e += p;
+        p *= 0.8f + 0.2f * (lv_rng_f32(r) * 0.5f + 0.5f);
+        expected[i] = e;
+    }
+    const uint32_t n = lv_cost_choose(&c, expected, 100, 0.02, &rate);
+
+    for (uint32_t i = 1; i <= 100; i++) {
+        const double x = (double)expected[i - 1] / (0.02 + lv_cost_round(&c, i));
+
+        best = x > best ? x : best;
+    }
+    CHECK(rate >= best && (double)expected[n - 1] / (0.02 + lv_cost_round(&c, n)) == rate, "rate %g, best %g", rate, best);
+    CHECK(lv_stairs_at(&c.target, 3) >= c.target.seconds[1] && lv_stairs_at(&c.target, 3) <= c.target.seconds[2],
+          "staircase between its steps");
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1)
+        seed = strtoull(argv[1], NULL, 10);
+    printf("SEED=%llu\n", (unsigned long long)seed);
+    struct lv_rng r = { .state = seed };
+
+    for (int i = 0; i < 60 && !n_fail; i++)
+        run(&r);
+    run_full(&r);
+    for (int i = 0; i < 200 && !n_fail; i++)
+        run_cost(&r);
+    printf("%d failures\n", n_fail);
+    return n_fail ? 1 : 0;
+}
