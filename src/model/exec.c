@@ -1,6 +1,7 @@
 #include "model/exec.h"
 
 #include <assert.h>
+#include <sched.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -9,9 +10,12 @@
  *
  * Every counter carries the serial number of its op in the upper half, and so does `at`, which
  * names the op: a worker that was held up can never take a unit of a later op. All other
- * fields keep still during a run. */
+ * fields keep still while a worker is inside. */
+#define CLOSED UINT32_MAX /* as the index in `at`: the next run is being set up */
+
 struct lv_exec_job {
     _Atomic uint64_t at;     /* serial << 32 | index of the op */
+    _Atomic uint32_t n_inside; /* workers that look at this job: begin() waits for them */
     _Atomic uint32_t n_done; /* units of this op */
     _Atomic bool stop;       /* cancelled or failed */
     _Atomic uint64_t *next;  /* [max_part] serial << 32 | next unit */
@@ -20,8 +24,6 @@ struct lv_exec_job {
     const struct lv_op *op; /* [n_op] */
     uint32_t n_op, n_rows;
     uint32_t attn_rows, glu_cols;
-    void (*call)(void *ctx, uint32_t i, unsigned worker);
-    void *call_ctx;
     uint64_t began_ns;
     struct lv_kv *kv;
     const struct lv_pass *pass;
@@ -168,7 +170,7 @@ static void begin_op(struct lv_exec *x, uint64_t serial, uint32_t i_op)
             atomic_store_explicit(&j->next[i], serial << 32, memory_order_release);
         }
     }
-    atomic_store_explicit(&j->at, serial << 32 | i_op, memory_order_release);
+    atomic_store(&j->at, serial << 32 | i_op);
     lv_event_bump(x->event);
 }
 
@@ -304,7 +306,7 @@ static void row_chunk(struct lv_exec *x, const struct lv_op *op, uint32_t unit, 
         break;
     }
     case LV_OP_CALL:
-        j->call(j->call_ctx, unit, worker);
+        x->call(x->call_ctx, unit, worker);
         break;
     case LV_OP_MATMUL:
         assert(false);
@@ -312,12 +314,12 @@ static void row_chunk(struct lv_exec *x, const struct lv_op *op, uint32_t unit, 
     }
 }
 
-enum lv_work lv_exec_work(struct lv_exec *x, unsigned worker)
+static enum lv_work work(struct lv_exec *x, unsigned worker)
 {
     struct lv_exec_job *j = x->job;
-    const uint64_t at = atomic_load_explicit(&j->at, memory_order_acquire);
+    const uint64_t at = atomic_load(&j->at);
 
-    if ((uint32_t)at >= j->n_op || atomic_load_explicit(&j->stop, memory_order_relaxed))
+    if ((uint32_t)at == CLOSED || (uint32_t)at >= j->n_op || atomic_load_explicit(&j->stop, memory_order_relaxed))
         return LV_WORK_END;
     if ((x->cancel && atomic_load_explicit(x->cancel, memory_order_relaxed)) ||
         (x->src.error && x->src.error(x->src.ctx, NULL) < 0)) {
@@ -335,6 +337,16 @@ enum lv_work lv_exec_work(struct lv_exec *x, unsigned worker)
     row_chunk(x, op, unit, worker);
     finish_units(x, at, 1);
     return LV_WORK_CHUNK;
+}
+
+enum lv_work lv_exec_work(struct lv_exec *x, unsigned worker)
+{
+    /* First in, then look: either this worker sees that the job is closed, or begin() sees it inside. */
+    atomic_fetch_add(&x->job->n_inside, 1);
+    const enum lv_work w = work(x, worker);
+
+    atomic_fetch_sub(&x->job->n_inside, 1);
+    return w;
 }
 
 static void worker_main(void *arg, unsigned worker)
@@ -357,7 +369,12 @@ static void begin(struct lv_exec *x, const struct lv_op *op, uint32_t n_op, stru
                   const struct lv_pass *pass, uint32_t n_rows)
 {
     struct lv_exec_job *j = x->job;
+    const uint64_t serial = (atomic_load(&j->at) >> 32) + 1;
 
+    /* The last run is over, so nobody stays inside for long. */
+    atomic_store(&j->at, serial << 32 | CLOSED);
+    while (atomic_load(&j->n_inside))
+        sched_yield();
     j->began_ns = lv_now_ns();
     j->op = op;
     j->n_op = n_op;
@@ -370,7 +387,7 @@ static void begin(struct lv_exec *x, const struct lv_op *op, uint32_t n_op, stru
 
     j->glu_cols = padded((n_ff + n_piece - 1) / n_piece);
     atomic_store(&j->stop, false);
-    begin_op(x, (atomic_load(&j->at) >> 32) + 1, 0);
+    begin_op(x, serial + 1, 0);
 }
 
 enum lever_status lv_exec_result(struct lv_exec *x, struct lever_error *err)
@@ -413,8 +430,8 @@ void lv_exec_begin_call(struct lv_exec *x, uint32_t n, void (*fn)(void *ctx, uin
 {
     static const struct lv_op op = { .kind = LV_OP_CALL };
 
-    x->job->call = fn;
-    x->job->call_ctx = ctx;
+    x->call = fn;
+    x->call_ctx = ctx;
     begin(x, &op, 1, NULL, NULL, n);
 }
 

@@ -77,6 +77,8 @@ struct lv_exec {
     uint64_t scratch_bytes;
 
     struct lv_exec_job *job;
+    void (*call)(void *ctx, uint32_t i, unsigned worker); /* of lv_exec_begin_call */
+    void *call_ctx;
     uint64_t busy_ns;               /* time in forward and head so far */
 };
 
