@@ -172,7 +172,7 @@ int main(int argc, char **argv)
             struct cell c = { .draft = d ? path[d] : NULL,
                               .k = ks[lv_rng_below(&rng, 5)],
                               .threads = 1 + lv_rng_below(&rng, 3),
-                              .reader = lv_rng_below(&rng, 2) ? LEVER_READER_PREAD : LEVER_READER_BUFFERED,
+                              .reader = (enum lever_reader)lv_rng_below(&rng, 3),
                               .cap = 1 + lv_rng_below(&rng, 40) };
             char what[300];
 
