@@ -10,7 +10,16 @@
 
 #include "cli.h"
 
-static const char *const command_names[LV_CMD_COUNT] = { "run", "info", "tokenize" };
+static const char *const command_names[LV_CMD_COUNT] = {
+    [LV_CMD_RUN] = "run",
+    [LV_CMD_PLAN] = "plan",
+    [LV_CMD_PROBE] = "probe",
+    [LV_CMD_BENCH_KERNELS] = "bench kernels",
+    [LV_CMD_BENCH_STREAM] = "bench stream",
+    [LV_CMD_INFO] = "info",
+    [LV_CMD_TOKENIZE] = "tokenize",
+    [LV_CMD_PACK] = "pack",
+};
 
 const char *lv_command_name(enum lv_command c)
 {
@@ -317,9 +326,13 @@ static enum lever_status check(const struct lv_args *a, struct lever_error *err)
     const int n_text = !!a->prompt + !!a->file + !!a->chat + !!a->decode;
     const char *name = lv_command_name(a->command);
 
+    if (a->command == LV_CMD_PROBE || a->command == LV_CMD_BENCH_KERNELS)
+        return LEVER_OK;
     if (!a->target)
         return lv_cli_fail(err, LEVER_E_ARG, "lever %s needs a model: -m FILE", name);
-    if (a->command == LV_CMD_INFO)
+    if (a->command == LV_CMD_BENCH_STREAM && a->memory_bytes == LEVER_MEMORY_UNLIMITED)
+        return lv_cli_fail(err, LEVER_E_ARG, "lever %s needs --memory SIZE: without a bound nothing is streamed", name);
+    if (a->command != LV_CMD_RUN && a->command != LV_CMD_TOKENIZE)
         return LEVER_OK;
     if (n_text != 1) {
         const char *which = a->command == LV_CMD_RUN ? "-p TEXT, -f FILE or --chat TEXT"
@@ -327,8 +340,10 @@ static enum lever_status check(const struct lv_args *a, struct lever_error *err)
 
         return lv_cli_fail(err, LEVER_E_ARG, "lever %s needs %s of %s", name, n_text ? "only one" : "one", which);
     }
-    if (a->command == LV_CMD_RUN && a->speculation == LEVER_SPEC_CHAIN && !a->draft)
-        return lv_cli_fail(err, LEVER_E_ARG, "--speculation chain needs a draft model: -md FILE");
+    if (a->command == LV_CMD_RUN && !a->draft &&
+        (a->speculation == LEVER_SPEC_CHAIN || a->speculation == LEVER_SPEC_TREE))
+        return lv_cli_fail(err, LEVER_E_ARG, "--speculation %s needs a draft model: -md FILE",
+                           a->speculation == LEVER_SPEC_CHAIN ? "chain" : "tree");
     return LEVER_OK;
 }
 
@@ -358,9 +373,14 @@ enum lever_status lv_args_parse(struct lv_args *a, enum lv_command command, int 
         const struct lv_opt *o = find_option(arg, &value);
         char text[64];
 
+        if (command == LV_CMD_PROBE && arg[0] && arg[0] != '-' && !a->dir) {
+            a->dir = arg;
+            continue;
+        }
         if (arg[0] != '-' || !arg[1])
             return lv_cli_fail(err, LEVER_E_ARG, "unexpected argument \"%s\"; options of lever %s start with a dash%s", arg,
-                               lv_command_name(command), command == LV_CMD_INFO ? "" : ", a prompt goes after -p");
+                               lv_command_name(command),
+                               command == LV_CMD_RUN || command == LV_CMD_TOKENIZE ? ", a prompt goes after -p" : "");
         if (!o)
             return unknown_option(arg, command, err);
         if (!(o->commands & LV_FOR(command)))

@@ -10,7 +10,17 @@
 
 #include <lever/lever.h>
 
-enum lv_command { LV_CMD_RUN, LV_CMD_INFO, LV_CMD_TOKENIZE, LV_CMD_COUNT };
+enum lv_command {
+    LV_CMD_RUN,
+    LV_CMD_PLAN,
+    LV_CMD_PROBE,
+    LV_CMD_BENCH_KERNELS,
+    LV_CMD_BENCH_STREAM,
+    LV_CMD_INFO,
+    LV_CMD_TOKENIZE,
+    LV_CMD_PACK,
+    LV_CMD_COUNT
+};
 
 struct lv_args {
     enum lv_command command;
@@ -22,12 +32,16 @@ struct lv_args {
     uint32_t n_threads, spec_draft_n_max;
     int speculation, reader, overlap, prune, draft_head; /* index into the option's choices */
     uint32_t tree_rows, draft_layers;
-    const char *cpu_level, *trace;
+    const char *cpu_level, *trace, *sidecar, *out;
+    const char *types, *rows, *shape; /* lists as typed */
+    const char *profile, *dir;
+    int compute;                    /* index into on|off */
+    uint32_t n_pass;
     struct lever_sampling sampling; /* logit_bias points to bias */
     struct lever_logit_bias *bias;  /* [sampling.n_logit_bias], owned */
     const char **stop;              /* [n_stop], owned array */
     size_t n_stop;
-    bool json, all, no_special, add_bos, verbose, help, ignored;
+    bool json, all, no_special, add_bos, verbose, help, no_cache, ignored, force;
 };
 
 enum lv_opt_kind {

@@ -29,8 +29,13 @@ enum lv_exit {
 
 /* ---- the commands; each returns an exit code ---- */
 int lv_cli_run(const struct lv_args *a);
+int lv_cli_plan(const struct lv_args *a);
+int lv_cli_probe(const struct lv_args *a);
+int lv_cli_bench_kernels(const struct lv_args *a);
+int lv_cli_bench_stream(const struct lv_args *a);
 int lv_cli_info(const struct lv_args *a);
 int lv_cli_tokenize(const struct lv_args *a);
+int lv_cli_pack(const struct lv_args *a);
 
 /* ---- help.c ---- */
 void lv_help_usage(FILE *f);                        /* the short form: commands */
@@ -95,6 +100,8 @@ bool lv_interrupted(void);
 /* ---- session.c: models opened as the arguments say ---- */
 /* The vocabulary and metadata only: cheap. */
 enum lever_status lv_session_vocab(const struct lv_args *a, lever_engine **out, struct lever_error *err);
+/* Options as the arguments say; the callbacks report through p. */
+void lv_session_options(const struct lv_args *a, uint32_t n_ctx, struct lv_progress *p, struct lever_options *opt);
 /* Everything; the callbacks report through p, which must outlive the engine. */
 enum lever_status lv_session_open(const struct lv_args *a, uint32_t n_ctx, struct lv_progress *p, lever_engine **out,
                                   struct lever_error *err);
@@ -112,5 +119,14 @@ enum lever_status lv_session_prompt(const struct lv_args *a, struct lv_prompt *o
 /* The text of -p or -f: *owned is NULL or freed by the caller. */
 enum lever_status lv_session_text(const struct lv_args *a, const char **text, size_t *len, char **owned,
                                   struct lever_error *err);
+
+/* ---- profile.c: device profiles as JSON ---- */
+json_t *lv_profile_json(const struct lever_profile *d);
+/* Reads a profile; what is missing is 0, what is wrong an error that names the file and the field. */
+enum lever_status lv_profile_read(const char *path, struct lever_profile *d, struct lever_error *err);
+/* The machine's own profile, kept by lever probe. False when there is none that fits threads and kernels. */
+bool lv_profile_load(struct lever_profile *d, uint32_t n_threads, const char *kernels);
+/* Keeps it; failure costs only time later, so it is not reported. Returns whether it worked. */
+bool lv_profile_save(const struct lever_profile *d);
 
 #endif

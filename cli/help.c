@@ -10,8 +10,12 @@ void lv_help_usage(FILE *f)
     fputs("usage: lever COMMAND [options]\n"
           "\n"
           "  run        generate text from a prompt\n"
+          "  plan       what a memory budget is spent on, and the speed to expect\n"
+          "  probe      measure this machine: flash, memory, arithmetic\n"
+          "  bench      kernels: speed of the kernels; stream: speed of the weight stream\n"
           "  info       what a model file holds\n"
           "  tokenize   text to token ids, and back\n"
+          "  pack       write a model's weights in kernel layout beside it, so that streaming costs less CPU time\n"
           "  help       this page; \"lever help run\": all options of a command\n"
           "\n"
           "  --version  the version\n"
@@ -68,10 +72,21 @@ void lv_help_command(FILE *f, enum lv_command c)
     static const char *const usage[LV_CMD_COUNT] = {
         [LV_CMD_RUN] = "usage: lever run -m FILE [-md FILE] [--memory SIZE] (-p TEXT | -f FILE | --chat TEXT) [options]\n"
                        "Generates text. The text goes to standard output, everything else to standard error.\n",
+        [LV_CMD_PLAN] = "usage: lever plan -m FILE [-md FILE] [--memory SIZE] [-c N] [--profile FILE] [--json]\n"
+                        "Shows what the memory would be spent on, and predicts speed; loads nothing.\n",
+        [LV_CMD_PROBE] = "usage: lever probe [DIR | FILE] [--json]\n"
+                         "Measures flash (a temporary file of 256 MiB in DIR, default here; or FILE), memory and arithmetic.\n",
+        [LV_CMD_BENCH_KERNELS] = "usage: lever bench kernels [--types LIST] [--rows LIST] [--shape LIST] [--json]\n"
+                                 "Times the kernels with weights from memory, beside what the machine can do.\n",
+        [LV_CMD_BENCH_STREAM] = "usage: lever bench stream -m FILE --memory SIZE [--compute on|off] [--json]\n"
+                                "Times the weight stream, beside the raw rate of the same file.\n",
         [LV_CMD_INFO] = "usage: lever info -m FILE [-md FILE] [--all] [--json]\n"
                         "Shows the shape, tensor types, tokenizer and chat format of a model.\n",
         [LV_CMD_TOKENIZE] = "usage: lever tokenize -m FILE (-p TEXT | -f FILE | --decode IDS) [options]\n"
                             "Turns text into token ids, or ids into text.\n",
+        [LV_CMD_PACK] = "usage: lever pack -m FILE [-o FILE] [--force] [--json]\n"
+                        "Writes the weights once more, in kernel layout, to FILE.lvp beside the model, where lever run finds\n"
+                        "them. The text stays the same; streaming takes less CPU time.\n",
     };
     const char *group = NULL;
 

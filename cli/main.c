@@ -5,18 +5,20 @@
 
 static int (*const commands[LV_CMD_COUNT])(const struct lv_args *a) = {
     [LV_CMD_RUN] = lv_cli_run,
+    [LV_CMD_PLAN] = lv_cli_plan,
+    [LV_CMD_PROBE] = lv_cli_probe,
+    [LV_CMD_BENCH_KERNELS] = lv_cli_bench_kernels,
+    [LV_CMD_BENCH_STREAM] = lv_cli_bench_stream,
     [LV_CMD_INFO] = lv_cli_info,
     [LV_CMD_TOKENIZE] = lv_cli_tokenize,
+    [LV_CMD_PACK] = lv_cli_pack,
 };
 
 /* Commands that the documents name and this build lacks, with what comes nearest. */
 static const struct {
     const char *name, *instead;
 } planned[] = {
-    { "plan", "lever run with a --memory that is too small names the least that works" },
-    { "bench", "lever run --json gives speed and memory of one run" },
-    { "probe", "nothing measures the device yet" },
-    { "pack", "GGUF files are read as they are" },
+    { "bench decode", "lever run --json gives speed and memory of one run" },
     { "replay", "there are no traces yet" },
     { "chat", "lever run --chat TEXT answers one turn" },
     { "serve", "lever run answers one prompt" },
@@ -26,14 +28,14 @@ static const struct {
 
 static const char *known_name(size_t i)
 {
-    static const char *const others[] = { "help", "--version", "--info", "--help" };
+    static const char *const others[] = { "help", "bench", "--version", "--info", "--help" };
 
     if (i < LV_CMD_COUNT)
         return lv_command_name((enum lv_command)i);
     i -= LV_CMD_COUNT;
     return i < N_PLANNED ? planned[i].name : others[i - N_PLANNED];
 }
-#define N_KNOWN (LV_CMD_COUNT + N_PLANNED + 4)
+#define N_KNOWN (LV_CMD_COUNT + N_PLANNED + 5)
 
 static bool find_command(const char *name, enum lv_command *c)
 {
@@ -56,7 +58,9 @@ static int unknown_command(const char *name)
             return LV_EXIT_USAGE;
         }
     }
-    if (near)
+    if (!strcmp(name, "bench"))
+        lv_error("lever bench needs what to measure: lever bench kernels, or lever bench stream");
+    else if (near)
         lv_error("unknown command \"%s\"; did you mean %s?", name, near);
     else if (name[0] == '-')
         lv_error("options come after the command: lever run %s ...", name);
@@ -78,13 +82,24 @@ static int help(const char *about)
     return lv_stdout_done() ? LV_EXIT_OK : LV_EXIT_IO;
 }
 
-static int run_command(enum lv_command c, int argc, char **argv)
+/* The command's name: one word, or "bench" and the next one. Returns the arguments it takes; name: buf or one of them. */
+static int command_words(int argc, char **argv, int first, const char **name, char buf[64])
+{
+    *name = argc > first ? argv[first] : NULL;
+    if (!*name || strcmp(*name, "bench") != 0 || argc <= first + 1 || argv[first + 1][0] == '-')
+        return *name != NULL;
+    snprintf(buf, 64, "bench %s", argv[first + 1]);
+    *name = buf;
+    return 2;
+}
+
+static int run_command(enum lv_command c, int argc, char **argv, int first)
 {
     struct lever_error err = { .status = LEVER_OK };
     struct lv_args args;
     int code;
 
-    if (lv_args_parse(&args, c, argc, argv, 2, &err) < 0) {
+    if (lv_args_parse(&args, c, argc, argv, first, &err) < 0) {
         lv_error("%s", err.message);
         code = lv_exit_code(err.status);
     } else if (args.help) {
@@ -98,7 +113,9 @@ static int run_command(enum lv_command c, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    const char *name = argc > 1 ? argv[1] : NULL;
+    char words[64], about[64];
+    const char *name, *topic;
+    const int n = command_words(argc, argv, 1, &name, words);
     enum lv_command c;
 
     if (!name) {
@@ -106,9 +123,11 @@ int main(int argc, char **argv)
         return LV_EXIT_USAGE;
     }
     if (find_command(name, &c))
-        return run_command(c, argc, argv);
-    if (!strcmp(name, "help") || !strcmp(name, "--help") || !strcmp(name, "-h"))
-        return help(argc > 2 ? argv[2] : NULL);
+        return run_command(c, argc, argv, 1 + n);
+    if (!strcmp(name, "help") || !strcmp(name, "--help") || !strcmp(name, "-h")) {
+        command_words(argc, argv, 2, &topic, about);
+        return help(topic);
+    }
     if (!strcmp(name, "--version")) {
         printf("lever %s\n", lever_version());
         return lv_stdout_done() ? LV_EXIT_OK : LV_EXIT_IO;

@@ -4,6 +4,12 @@
 #define RUN LV_FOR(LV_CMD_RUN)
 #define INFO LV_FOR(LV_CMD_INFO)
 #define TOK LV_FOR(LV_CMD_TOKENIZE)
+#define PLAN LV_FOR(LV_CMD_PLAN)
+#define PROBE LV_FOR(LV_CMD_PROBE)
+#define PACK LV_FOR(LV_CMD_PACK)
+#define BENCH_K LV_FOR(LV_CMD_BENCH_KERNELS)
+#define BENCH_S LV_FOR(LV_CMD_BENCH_STREAM)
+#define BENCH (BENCH_K | BENCH_S)
 #define AT(field) offsetof(struct lv_args, field)
 
 /* Largest context and token count asked for: keeps every product of sizes far from overflow. */
@@ -15,19 +21,20 @@ static const char PROMPT[] = "Prompt";
 static const char GENERATE[] = "Generation";
 static const char SPECULATE[] = "Speculation";
 static const char TUNE[] = "Tests and tuning";
+static const char MEASURE[] = "Measuring";
 static const char OUTPUT[] = "Output";
 
 const struct lv_opt lv_options[] = {
-    { { "-m", "--model" }, LV_OPT_FILE, RUN | INFO | TOK, AT(target), 0, 0, "FILE", MODEL,
+    { { "-m", "--model" }, LV_OPT_FILE, RUN | PLAN | BENCH_S | INFO | TOK | PACK, AT(target), 0, 0, "FILE", MODEL,
       "target model, a GGUF file (the first one of a split model)", 0, false },
-    { { "-md", "--spec-draft-model", "--model-draft" }, LV_OPT_FILE, RUN | INFO, AT(draft), 0, 0, "FILE", MODEL,
+    { { "-md", "--spec-draft-model", "--model-draft" }, LV_OPT_FILE, RUN | PLAN | INFO, AT(draft), 0, 0, "FILE", MODEL,
       "draft model, a GGUF file with the target's vocabulary", 0, false },
-    { { "--memory" }, LV_OPT_SIZE, RUN, AT(memory_bytes), 1, 0, "SIZE", MODEL,
+    { { "--memory" }, LV_OPT_SIZE, RUN | PLAN | BENCH_S, AT(memory_bytes), 1, 0, "SIZE", MODEL,
       "bound on all memory of the process: 640M, 1.25G, bytes, or auto (what machine and cgroup give); "
       "default: no bound, everything resident", LEVER_MEMORY_AUTO, false },
-    { { "-c", "--ctx-size" }, LV_OPT_U32, RUN, AT(n_ctx), 0, MAX_TOK, "N", MODEL,
-      "context in tokens; default: prompt + n, rounded up to 256", 0, false },
-    { { "-t", "--threads" }, LV_OPT_U32, RUN, AT(n_threads), 0, 512, "N", MODEL,
+    { { "-c", "--ctx-size" }, LV_OPT_U32, RUN | PLAN | BENCH_S, AT(n_ctx), 0, MAX_TOK, "N", MODEL,
+      "context in tokens; default: prompt + n, rounded up to 256; plan, bench: 4096", 0, false },
+    { { "-t", "--threads" }, LV_OPT_U32, RUN | PLAN | PROBE | BENCH, AT(n_threads), 0, 512, "N", MODEL,
       "worker threads; default: one per usable core", 0, false },
 
     { { "-p", "--prompt" }, LV_OPT_TEXT, RUN | TOK, AT(prompt), 0, 0, "TEXT", PROMPT,
@@ -71,38 +78,58 @@ const struct lv_opt lv_options[] = {
     { { "--logit-bias" }, LV_OPT_BIAS, RUN, AT(bias), 0, 0, "ID=X", GENERATE,
       "add X to the logit of token ID (-inf bans it); may be given several times", 0, false },
 
-    { { "--speculation" }, LV_OPT_CHOICE, RUN, AT(speculation), 0, 0, "auto|off|chain|!tree", SPECULATE,
+    { { "--speculation" }, LV_OPT_CHOICE, RUN | PLAN, AT(speculation), 0, 0, "auto|off|chain|tree", SPECULATE,
       "how draft tokens are guessed; the text is the same in every mode", 0, false },
-    { { "--spec-draft-n-max" }, LV_OPT_U32, RUN, AT(spec_draft_n_max), 0, 256, "K", SPECULATE,
+    { { "--spec-draft-n-max" }, LV_OPT_U32, RUN | PLAN, AT(spec_draft_n_max), 0, 256, "K", SPECULATE,
       "most draft tokens of a chain in a round; default: chosen by Lever", 0, false },
-    { { "--overlap" }, LV_OPT_CHOICE, RUN, AT(overlap), 0, 0, "!on|off", SPECULATE,
+    { { "--overlap" }, LV_OPT_CHOICE, RUN, AT(overlap), 0, 0, "on|off", SPECULATE,
       "draft while the target is verifying", 0, false },
     { { "--prune" }, LV_OPT_CHOICE, RUN, AT(prune), 0, 0, "!on|off|auto", SPECULATE,
       "drop unlikely branches in the middle of a pass", 0, false },
 
-    { { "--cpu" }, LV_OPT_FILE, RUN, AT(cpu_level), 0, 0, "LEVEL", TUNE,
+    { { "--sidecar" }, LV_OPT_FILE, RUN | PLAN | BENCH_S, AT(sidecar), 0, 0, "FILE|off", TUNE,
+      "weights in kernel layout, made by lever pack; default: MODEL.lvp, if it is there", 0, false },
+    { { "--cpu" }, LV_OPT_FILE, RUN | PLAN | PROBE | BENCH, AT(cpu_level), 0, 0, "LEVEL", TUNE,
       "force a kernel level: ref, avx2, avxvnni, avx512vnni, ...", 0, false },
-    { { "--reader" }, LV_OPT_CHOICE, RUN, AT(reader), 0, 0, "pread|!uring|buffered", TUNE,
+    { { "--reader" }, LV_OPT_CHOICE, RUN | PLAN | BENCH_S, AT(reader), 0, 0, "pread|uring|buffered", TUNE,
       "how weights are read; default pread: direct reads, buffered where the file system refuses them", 0, false },
-    { { "--ring" }, LV_OPT_SIZE, RUN, AT(ring_bytes), 1, 0, "SIZE", TUNE, "stream ring; default auto", 0, false },
-    { { "--slot" }, LV_OPT_SIZE, RUN, AT(slot_bytes), 1, 0, "SIZE", TUNE, "slot of the ring; default auto", 0, false },
-    { { "--tree-rows" }, LV_OPT_U32, RUN, AT(tree_rows), 1, 256, "N", TUNE, "most rows of a token tree", 0, true },
+    { { "--ring" }, LV_OPT_SIZE, RUN | PLAN | BENCH_S, AT(ring_bytes), 1, 0, "SIZE", TUNE, "stream ring; default auto", 0, false },
+    { { "--slot" }, LV_OPT_SIZE, RUN | PLAN | BENCH_S, AT(slot_bytes), 1, 0, "SIZE", TUNE, "slot of the ring; default auto", 0, false },
+    { { "--tree-rows" }, LV_OPT_U32, RUN, AT(tree_rows), 1, 256, "N", TUNE, "most rows of a verify pass", 0, false },
     { { "--draft-head" }, LV_OPT_CHOICE, RUN, AT(draft_head), 0, 0, "auto|full|!q4|!N", TUNE,
       "output head of the draft: whole, at 4 bits, or cut to N tokens", 0, false },
     { { "--draft-layers" }, LV_OPT_U32, RUN, AT(draft_layers), 1, 1024, "N", TUNE,
       "use the target's first N layers as the draft", 0, true },
-    { { "--no-cache" }, LV_OPT_FLAG, RUN, AT(ignored), 0, 0, NULL, TUNE,
-      "no calibration cache (this build keeps none)", 0, false },
+    { { "--no-cache" }, LV_OPT_FLAG, RUN | PLAN | PROBE, AT(no_cache), 0, 0, NULL, TUNE,
+      "neither use nor keep measurements of earlier runs (plan, probe)", 0, false },
     { { "--no-warmup" }, LV_OPT_FLAG, RUN, AT(ignored), 0, 0, NULL, TUNE,
       "no warm-up run (this build makes none)", 0, false },
     { { "--trace" }, LV_OPT_FILE, RUN, AT(trace), 0, 0, "FILE", TUNE, "write one JSON object a round", 0, true },
 
-    { { "--json" }, LV_OPT_FLAG, RUN | INFO | TOK, AT(json), 0, 0, NULL, OUTPUT,
+    { { "--profile" }, LV_OPT_FILE, PLAN, AT(profile), 0, 0, "FILE", MEASURE,
+      "device to predict for, as lever probe --json prints it; default: this machine, measured before or now", 0, false },
+    { { "--types" }, LV_OPT_FILE, BENCH_K, AT(types), 0, 0, "LIST", MEASURE,
+      "tensor types, as in q4_k,q6_k; default: all", 0, false },
+    { { "--rows" }, LV_OPT_FILE, BENCH, AT(rows), 0, 0, "LIST", MEASURE,
+      "tokens at once; kernels: a list, default 1,4,8,16,32,64; stream: one number, default 1", 0, false },
+    { { "--shape" }, LV_OPT_FILE, BENCH_K, AT(shape), 0, 0, "LIST", MEASURE,
+      "output rows x columns of the matrices; default 8960x1536,1536x8960", 0, false },
+    { { "--compute" }, LV_OPT_CHOICE, BENCH_S, AT(compute), 0, 0, "on|off", MEASURE,
+      "on (default): real passes; off: what arrives is given back at once", 0, false },
+    { { "--passes" }, LV_OPT_U32, BENCH_S, AT(n_pass), 1, 100000, "N", MEASURE,
+      "passes to time; default: about three seconds of them", 0, false },
+
+    { { "-o", "--out" }, LV_OPT_FILE, PACK, AT(out), 0, 0, "FILE", OUTPUT,
+      "default: MODEL.lvp; elsewhere lever run needs --sidecar FILE", 0, false },
+    { { "--force" }, LV_OPT_FLAG, PACK, AT(force), 0, 0, NULL, OUTPUT,
+      "write it even if a good one is there, or another file has its name", 0, false },
+    { { "--json" }, LV_OPT_FLAG, RUN | PLAN | PROBE | BENCH | INFO | TOK | PACK, AT(json), 0, 0, NULL, OUTPUT,
       "print one JSON object on standard output", 0, false },
     { { "--all" }, LV_OPT_FLAG, INFO, AT(all), 0, 0, NULL, OUTPUT, "also every metadata key and every tensor", 0, false },
-    { { "-v", "--verbose" }, LV_OPT_FLAG, RUN | INFO | TOK, AT(verbose), 0, 0, NULL, OUTPUT,
+    { { "-v", "--verbose" }, LV_OPT_FLAG, RUN | PLAN | PROBE | BENCH | INFO | TOK | PACK, AT(verbose), 0, 0, NULL, OUTPUT,
       "also show what the engine decides", 0, false },
-    { { "-h", "--help" }, LV_OPT_FLAG, RUN | INFO | TOK, AT(help), 0, 0, NULL, OUTPUT, "this page", 0, false },
+    { { "-h", "--help" }, LV_OPT_FLAG, RUN | PLAN | PROBE | BENCH | INFO | TOK | PACK, AT(help), 0, 0, NULL, OUTPUT,
+      "this page", 0, false },
 };
 const size_t lv_n_options = sizeof lv_options / sizeof lv_options[0];
 

@@ -138,7 +138,7 @@ static json_t *result_json(const struct output *o, const struct lever_stats *s, 
 
     return json_pack(
         "{s:o, s:o, s:s, s:o, s:o, s:{s:o, s:o, s:o}, s:o, s:o, s:o, s:o, s:{s:o, s:o}, s:{s:o, s:o}, s:{s:o, s:o, s:o},"
-        " s:{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}, s:o, s:o, s:s}",
+        " s:{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}, s:o, s:o, s:o, s:s}",
         "text", lv_json_text(o->text.bytes ? o->text.bytes : "", o->text.n_bytes),
         "ids", lv_json_ids(o->ids, o->n_ids),
         "finish_reason", o->finish,
@@ -172,6 +172,7 @@ static json_t *result_json(const struct output *o, const struct lever_stats *s, 
             "exposed_draft_seconds", lv_json_real(s->seconds_draft),
             "embed_wait_seconds", lv_json_real(s->seconds_embed_wait),
         "reader", lv_json_str(s->reader),
+        "reader_method", lv_json_str(s->reader_method),
         "kernels", lv_json_str(s->kernels),
         "version", lever_version());
 }

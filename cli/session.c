@@ -45,27 +45,35 @@ enum lever_status lv_session_vocab(const struct lv_args *a, lever_engine **out, 
     return lever_open(out, &opt, err);
 }
 
+void lv_session_options(const struct lv_args *a, uint32_t n_ctx, struct lv_progress *p, struct lever_options *opt)
+{
+    lever_options_default(opt, sizeof *opt);
+    opt->target_path = a->target;
+    opt->draft_path = a->draft;
+    opt->memory_bytes = a->memory_bytes;
+    opt->n_ctx = n_ctx;
+    opt->n_threads = a->n_threads;
+    /* the choices of both options stand in the order of the enums */
+    opt->speculation = (enum lever_speculation)a->speculation;
+    opt->no_overlap = a->overlap == 1; /* on|off */
+    opt->tree_rows = a->tree_rows;
+    opt->reader = (enum lever_reader)a->reader;
+    opt->spec_draft_n_max = a->spec_draft_n_max;
+    opt->cpu_level = a->cpu_level;
+    opt->ring_bytes = a->ring_bytes;
+    opt->slot_bytes = a->slot_bytes;
+    opt->sidecar = a->sidecar;
+    opt->log = a->verbose ? on_log : on_log_quiet;
+    opt->progress = on_progress;
+    opt->user = p;
+}
+
 enum lever_status lv_session_open(const struct lv_args *a, uint32_t n_ctx, struct lv_progress *p, lever_engine **out,
                                   struct lever_error *err)
 {
     struct lever_options opt;
 
-    lever_options_default(&opt, sizeof opt);
-    opt.target_path = a->target;
-    opt.draft_path = a->draft;
-    opt.memory_bytes = a->memory_bytes;
-    opt.n_ctx = n_ctx;
-    opt.n_threads = a->n_threads;
-    /* the choices of both options stand in the order of the enums */
-    opt.speculation = (enum lever_speculation)a->speculation;
-    opt.reader = (enum lever_reader)a->reader;
-    opt.spec_draft_n_max = a->spec_draft_n_max;
-    opt.cpu_level = a->cpu_level;
-    opt.ring_bytes = a->ring_bytes;
-    opt.slot_bytes = a->slot_bytes;
-    opt.log = a->verbose ? on_log : on_log_quiet;
-    opt.progress = on_progress;
-    opt.user = p;
+    lv_session_options(a, n_ctx, p, &opt);
     return lever_open(out, &opt, err);
 }
 

@@ -37,6 +37,7 @@ missing_packages() {
     pkg-config --exists jansson 2>/dev/null || echo libjansson-dev
     pkg-config --exists libpcre2-8 2>/dev/null || echo libpcre2-dev
     pkg-config --exists libutf8proc 2>/dev/null || echo libutf8proc-dev
+    pkg-config --exists liburing 2>/dev/null || echo liburing-dev
     pkg-config --exists cmocka 2>/dev/null || echo libcmocka-dev
 }
 

@@ -58,7 +58,7 @@ LEVER_API const char *lever_version(void); /* "0.1.0" */
 /* ---- options ------------------------------------------------------------ */
 
 enum lever_speculation {
-    LEVER_SPEC_AUTO = 0, /* a tree of the size that is predicted to be fastest; turns itself off when it loses */
+    LEVER_SPEC_AUTO = 0, /* a chain that turns itself off when it loses */
     LEVER_SPEC_OFF,      /* one token a pass */
     LEVER_SPEC_CHAIN,    /* a single branch of draft tokens */
     LEVER_SPEC_TREE      /* a token tree */
@@ -97,6 +97,10 @@ struct lever_options {
     /* what: "load" or "prefill"; done and total in bytes or tokens. NULL = none. */
     void (*progress)(void *user, const char *what, uint64_t done, uint64_t total);
     void *user; /* handed to log and progress */
+
+    /* The target's weights in kernel layout, made by lever_pack(): a file, "off", or NULL = the one beside the
+     * model, if any (a draft's is always looked for there). A stale or damaged one is ignored with a warning. */
+    const char *sidecar;
 
     bool no_overlap;         /* draft only while nothing is verified */
     uint32_t tree_rows;      /* most rows of a verify pass; 0 = chosen each round */
@@ -261,11 +265,206 @@ struct lever_stats {
     double seconds_draft;           /* drafting that verification had to wait for */
     double seconds_embed_wait;
     double seconds_stream_idle;     /* decode time without a read in flight */
+    /* engine */
+    const char *reader_method;      /* "pread", "uring" */
 };
 
 /* seq may be NULL. */
 LEVER_API enum lever_status lever_stats(const lever_engine *e, const lever_seq *seq,
                                         struct lever_stats *out);
+
+/* ---- planning ------------------------------------------------------------------ */
+
+#define LEVER_PLAN_ITEMS 16
+
+/* Who gets how much of a memory budget, and what a pass will read. */
+struct lever_plan_report {
+    size_t size; /* set by the caller: sizeof(struct lever_plan_report) */
+    uint64_t budget;          /* as planned for; 0 = no bound */
+    uint64_t total, least;    /* least: the smallest budget that works without a draft; 0 without a bound */
+    struct {
+        const char *name;     /* static text */
+        uint64_t bytes;
+    } item[LEVER_PLAN_ITEMS];
+    uint32_t n_item, n_ctx, n_threads;
+    bool uses_draft;          /* a draft was given and fits */
+    const char *kernels;
+    uint64_t pinned_bytes;    /* matrices of the target that stay in memory, head included */
+    uint64_t streamed_bytes;  /* read from flash in each pass */
+    uint64_t head_bytes, draft_bytes; /* weights of the target's head; weights that a draft step reads */
+    uint64_t ring_bytes, slot_bytes;
+    uint32_t n_slot;          /* 0: nothing is streamed */
+    uint64_t macs_per_row;    /* multiply-adds of a row of a pass, without the head */
+    uint32_t n_draft;         /* draft tokens a round */
+};
+
+/* Plans as lever_open() would, without loading: opens the files and the tokenizer, allocates nothing large.
+ * LEVER_E_BUDGET (with err->least_memory) when even the target alone does not fit. */
+LEVER_API enum lever_status lever_plan(const struct lever_options *opt, struct lever_plan_report *out,
+                                       struct lever_error *err);
+
+/* ---- measuring ------------------------------------------------------------------ */
+
+/* Best of several short runs, each time it was measured; rates a second. */
+struct lever_rate {
+    double median, low, high;
+    uint32_t n; /* measurements */
+};
+
+/* What this machine can do with all threads of a pool; every speed is judged as a share of it. */
+struct lever_raw {
+    size_t size; /* set by the caller */
+    struct lever_rate dram;     /* bytes read, from a block cycled through */
+    struct lever_rate peak_mac; /* int8 multiply-adds from registers */
+    struct lever_rate fma;      /* f32 fused multiply-adds from registers */
+    const char *mac_instruction, *fma_instruction; /* static text */
+    uint64_t block_bytes;       /* of the block; shares hold only if it is larger than the caches */
+    uint32_t n_threads;
+};
+
+enum lever_kernel_op { LEVER_KERNEL_MATMUL, LEVER_KERNEL_PACK, LEVER_KERNEL_QK, LEVER_KERNEL_PV };
+
+/* One measured case. Matmul: all threads, weights from memory, through the executor. Pack (file layout to kernel
+ * layout): one thread, rows read from memory. QK, PV: attention of `rows` queries over one KV head, all threads. */
+struct lever_kernel_case {
+    size_t size;
+    enum lever_kernel_op op;
+    const char *type, *level;   /* "q4_k", "avx512vnni"; static text */
+    uint32_t rows;              /* tokens at once; queries */
+    uint32_t n_out, n_in;       /* shape of the matrix; positions and head size of QK, PV */
+    double seconds;             /* of one matrix; of one head */
+    double bytes_per_s;         /* weights; K or V of QK, PV */
+    double mac_per_s;           /* multiply-adds; 0 for pack */
+    double share_dram;          /* of raw.dram */
+    double share_peak;          /* matmul of a quantized type: of raw.peak_mac; float types, QK, PV: of raw.fma */
+};
+
+struct lever_bench_kernels_options {
+    size_t size;                /* set by lever_bench_kernels_default */
+    const char *const *type;    /* [n_type] "q4_k"; 0 = all */
+    size_t n_type;
+    const uint32_t *rows;       /* [n_rows] 1..256 each; 0 = 1, 4, 8, 16, 32, 64 */
+    size_t n_rows;
+    const uint32_t (*shape)[2]; /* [n_shape] output rows (a multiple of 32), columns; 0 = 8960 x 1536, 1536 x 8960 */
+    size_t n_shape;
+    uint32_t n_threads;         /* 0 = one per usable core */
+    const char *cpu_level;      /* NULL = best */
+    uint64_t block_bytes;       /* weights to cycle through; 0 = 1 GiB, or less where memory is short */
+    double run_seconds;         /* length of one run; 0 = 0.06. A case is the best of five */
+    void (*on_case)(void *user, const struct lever_kernel_case *c); /* all cases, once the raw rates are final */
+    void (*progress)(void *user, const char *what, uint64_t done, uint64_t total); /* NULL = none */
+    void *user;
+};
+
+LEVER_API void lever_bench_kernels_default(struct lever_bench_kernels_options *opt, size_t size);
+/* Measures the kernels; raw rates are taken before, between and after the cases. */
+LEVER_API enum lever_status lever_bench_kernels(const struct lever_bench_kernels_options *opt, struct lever_raw *raw,
+                                                struct lever_error *err);
+
+struct lever_stream_report {
+    size_t size; /* set by the caller */
+    double raw;                   /* bytes/s: the streamed ranges in file order, 4 reads of a slot in flight, same reader;
+                                   * mean of before and after */
+    double raw_before, raw_after;
+    double rate, share;           /* bytes/s that passes used up; rate / raw */
+    double idle_share;            /* time without a read in flight */
+    double cpu_share;             /* CPU seconds a second: reader threads, and packing where there is compute */
+    double cpu_reader, cpu_pack;
+    double seconds;
+    uint64_t bytes_per_pass, slot_bytes;
+    uint32_t n_pass, n_slot, rows;
+    const char *reader, *kernels;
+    double reread;                /* bytes/s of a range read again at once */
+    bool looks_cached;            /* that is far above the first read: memory answers, not the device */
+};
+
+/* Streams the target as decoding does and compares with the raw rate of the same file in the same minute.
+ *
+ * opt      as for lever_open(); the draft and speculation are ignored
+ * compute  true: real passes of `rows` rows (1..64); false: what arrives is given back at once
+ * n_pass   passes to time; 0 = about three seconds of them, two at least
+ * LEVER_E_ARG when nothing would be streamed. Blocks for load and passes. */
+LEVER_API enum lever_status lever_bench_stream(const struct lever_options *opt, bool compute, uint32_t rows,
+                                               uint32_t n_pass, struct lever_stream_report *out,
+                                               struct lever_error *err);
+
+#define LEVER_PROFILE_FLASH 32
+#define LEVER_PROFILE_STAIRS 16
+
+/* A device: measured, or from a file. Zero: not known. */
+struct lever_profile {
+    size_t size; /* set by the caller */
+    struct {
+        uint32_t read_bytes, lanes;
+        double rate;              /* bytes/s */
+    } flash[LEVER_PROFILE_FLASH];
+    uint32_t n_flash;
+    double flash_rate;            /* median of those with 2 MiB or more in flight: what the stream may hope for */
+    const char *reader;           /* "direct", "buffered"; static text */
+    bool looks_cached;            /* a second read was far faster: memory answers, not the device */
+    double dram, peak_mac, fma;   /* as in struct lever_raw */
+    const char *mac_instruction, *kernels;
+    struct {
+        uint32_t rows;
+        double seconds;           /* of a matmul / its weights */
+    } stair[LEVER_PROFILE_STAIRS]; /* matmul of q4_k at growing row counts */
+    uint32_t n_stair, n_threads;
+    uint64_t memory_available;
+};
+
+enum lever_probe_parts { LEVER_PROBE_FLASH = 1, LEVER_PROBE_QUICK_FLASH = 2, LEVER_PROBE_COMPUTE = 4 };
+
+/* Measures this machine.
+ *
+ * path   a folder: a temporary file of 256 MiB is written there, read and removed; or a file, which is read
+ * parts  what to measure: FLASH: all sizes and lanes; QUICK_FLASH: one size that reaches the device's rate;
+ *        COMPUTE: memory, peaks, staircase */
+LEVER_API enum lever_status lever_probe(const char *path, unsigned parts, uint32_t n_threads, const char *cpu_level,
+                                        struct lever_profile *out,
+                                        void (*progress)(void *user, const char *what, uint64_t done, uint64_t total),
+                                        void *user, struct lever_error *err);
+
+struct lever_prediction {
+    size_t size; /* set by the caller */
+    double tok_per_s;        /* tokens_per_round / round_seconds */
+    double tokens_per_round; /* 1, or with a draft an expectation: 0.8 of the draft tokens are right */
+    double round_seconds;
+    double stream_seconds, target_seconds, draft_seconds; /* of a round; stream and target overlap */
+    double plain_tok_per_s;  /* one token a pass, same memory */
+};
+
+/* What a plan gives on a device. Pure arithmetic: a round takes max(stream, compute, DRAM traffic) + draft.
+ * LEVER_E_ARG when the profile lacks a rate that is needed. */
+LEVER_API enum lever_status lever_predict(const struct lever_plan_report *plan, const struct lever_profile *profile,
+                                          struct lever_prediction *out, struct lever_error *err);
+
+/* ---- sidecar ------------------------------------------------------------------- */
+
+struct lever_pack_options {
+    size_t size;             /* set by lever_pack_options_default */
+    const char *target_path; /* GGUF file, or the first of a split model; required */
+    const char *out_path;    /* NULL = target_path with ".lvp" behind it, where lever_open looks */
+    bool force;              /* write anew what is good, and over a file of another kind */
+
+    /* All from the calling thread; may be NULL. */
+    void (*log)(void *user, enum lever_log_level level, const char *message);
+    void (*progress)(void *user, const char *what, uint64_t done, uint64_t total); /* "check" or "pack", bytes */
+    bool (*cancelled)(void *user); /* asked every few MiB; true: stop */
+    void *user;
+};
+
+LEVER_API void lever_pack_options_default(struct lever_pack_options *opt, size_t size);
+
+/* Writes the weights of a model once more, in kernel layout and execution order, so that streaming them costs less
+ * CPU time. Memory stays within the file's header and a few pieces of 4 MiB.
+ *
+ * Returns LEVER_OK (written), LEVER_DONE (a good one is there: it was read and checked), or
+ *   LEVER_E_MODEL   the model is bad or not supported;
+ *   LEVER_E_IO      reading or writing failed, no room;
+ *   LEVER_E_ARG     out_path is the model, or a file that is no sidecar (without force);
+ *   LEVER_E_CANCEL  cancelled() said so.
+ * When negative, what was at out_path is as before. */
+LEVER_API enum lever_status lever_pack(const struct lever_pack_options *opt, struct lever_error *err);
 
 #ifdef __cplusplus
 }

@@ -99,7 +99,7 @@ static bool begin_batch(struct lv_draft *d)
     atomic_fetch_sub(&d->quota, 1);
     for (uint32_t i = 0; i < d->n_batch; i++) {
         const enum lever_status st =
-            lv_embed_row(&m->embed, d->token[i], lv_exec_row(&m->exec, LV_BUF_X, i), &d->err);
+            lv_embed_row(&m->embed, d->token[i], lv_exec_row(&m->exec, LV_BUF_X, i), m->exec.cancel, &d->err);
 
         if (st < 0) {
             fail_batch(d, st);

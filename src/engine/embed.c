@@ -97,7 +97,52 @@ static uint32_t victim(struct lv_embed *m)
     }
 }
 
-enum lever_status lv_embed_row(struct lv_embed *m, int32_t token, float *x, struct lever_error *err)
+static void read_done(struct lv_read *read, void *user)
+{
+    struct lv_embed *m = user;
+
+    (void)read;
+    atomic_store(&m->arrived, true);
+    lv_event_bump(&m->event);
+}
+
+/* The pending read has ended, or LEVER_E_CANCEL. */
+static enum lever_status wait_read(struct lv_embed *m, const atomic_bool *cancel, struct lever_error *err)
+{
+    while (m->pending) {
+        const uint32_t seen = lv_event_seen(&m->event);
+
+        if (atomic_load(&m->arrived))
+            m->pending = false;
+        else if (cancel && atomic_load(cancel))
+            return LV_FAIL(err, LEVER_E_CANCEL, "cancelled");
+        else
+            lv_event_wait(&m->event, seen);
+    }
+    return LEVER_OK;
+}
+
+/* The token's row into the bounce buffer. A thread of the reader reads, so that a cancel need not wait for the device. */
+static enum lever_status fetch(struct lv_embed *m, int32_t token, const atomic_bool *cancel, struct lever_error *err)
+{
+    LV_TRY(wait_read(m, cancel, err)); /* of a row that was given up: it still fills the buffer */
+    m->read = (struct lv_read){ .i_file = m->p->embd->i_file,
+                                .off = m->p->embd->off + (uint64_t)token * m->row_bytes,
+                                .len = m->row_bytes,
+                                .buf = m->bounce,
+                                .done = read_done,
+                                .user = m };
+    m->pending = true;
+    atomic_store(&m->arrived, false);
+    lv_reader_submit(m->reader, &m->read, true);
+    LV_TRY(wait_read(m, cancel, err));
+    if (m->read.status < 0 && err)
+        *err = m->read.err;
+    return m->read.status;
+}
+
+enum lever_status lv_embed_row(struct lv_embed *m, int32_t token, float *x, const atomic_bool *cancel,
+                               struct lever_error *err)
 {
     const struct lv_program *p = m->p;
     const uint32_t n = p->shape.n_embd;
@@ -111,11 +156,11 @@ enum lever_status lv_embed_row(struct lv_embed *m, int32_t token, float *x, stru
         uint32_t e = find(m, token);
 
         if (e == LV_NONE) {
-            const uint64_t t0 = lv_now_ns(), off = p->embd->off + (uint64_t)token * m->row_bytes;
+            const uint64_t t0 = lv_now_ns();
 
-            LV_TRY(lv_reader_read(m->reader, p->embd->i_file, off, m->row_bytes, m->bounce, err));
+            LV_TRY(fetch(m, token, cancel, err));
             e = victim(m);
-            memcpy(m->rows + e * m->row_bytes, m->bounce + lv_read_shift(off), m->row_bytes);
+            memcpy(m->rows + e * m->row_bytes, m->bounce + lv_read_shift(m->read.off), m->row_bytes);
             insert(m, token, e);
             m->wait_ns += lv_now_ns() - t0;
         }

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "cpu/cpu.h"
+#include "engine/sidecar.h"
 
 #ifndef LEVER_VERSION
 #define LEVER_VERSION "0.1.0"
@@ -42,26 +43,26 @@ static enum lever_status take_options(struct lever_engine *e, const struct lever
     e->opt.size = sizeof e->opt;
     if (!e->opt.target_path)
         return LV_FAIL(err, LEVER_E_ARG, "no target model: set target_path");
-    if (e->opt.reader == LEVER_READER_URING)
-        return LV_FAIL(err, LEVER_E_ARG, "the io_uring reader is not in this version; use pread or buffered");
     if (e->opt.spec_draft_n_max > (LV_TREE_MAX - 1))
         return LV_FAIL(err, LEVER_E_ARG, "spec_draft_n_max is %u, at most %d", e->opt.spec_draft_n_max,
                        (LV_TREE_MAX - 1));
     e->target_path = lv_strdup(e->opt.target_path);
     e->draft_path = e->opt.draft_path ? lv_strdup(e->opt.draft_path) : NULL;
-    if (!e->target_path || (e->opt.draft_path && !e->draft_path))
+    e->sidecar = e->opt.sidecar ? lv_strdup(e->opt.sidecar) : NULL;
+    if (!e->target_path || (e->opt.draft_path && !e->draft_path) || (e->opt.sidecar && !e->sidecar))
         return LV_FAIL(err, LEVER_E_NOMEM, "options");
     e->opt.target_path = e->target_path;
     e->opt.draft_path = e->draft_path;
+    e->opt.sidecar = e->sidecar;
     return LEVER_OK;
 }
 
-static enum lever_status choose_kernels(struct lever_engine *e, struct lever_error *err)
+enum lever_status lv_engine_kernels(struct lv_kern *k, const char *level, struct lever_error *err)
 {
     const uint32_t have = lv_cpu_detect();
     uint32_t mask = UINT32_MAX;
 
-    if (e->opt.cpu_level) {
+    if (level) {
         char list[128] = "";
         const char *name;
         bool runs = false;
@@ -70,14 +71,14 @@ static enum lever_status choose_kernels(struct lever_engine *e, struct lever_err
             const size_t at = strlen(list);
 
             snprintf(list + at, sizeof list - at, "%s%s", i ? ", " : "", name);
-            runs = runs || strcmp(name, e->opt.cpu_level) == 0;
+            runs = runs || strcmp(name, level) == 0;
         }
         if (!runs)
             return LV_FAIL(err, LEVER_E_ARG, "CPU level \"%s\" is unknown or not on this machine; it has: %s",
-                           e->opt.cpu_level, list);
-        mask = lv_cpu_level(e->opt.cpu_level);
+                           level, list);
+        mask = lv_cpu_level(level);
     }
-    lv_kern_init(&e->kern, have & mask);
+    lv_kern_init(k, have & mask);
     return LEVER_OK;
 }
 
@@ -103,6 +104,35 @@ static enum lever_status check_pair(struct lever_engine *e, struct lever_error *
     lv_tok_close(t);
     lv_gguf_drop_arrays(e->draft.gguf);
     return st;
+}
+
+/* Weights in kernel layout, if there is a sidecar: the one named, or that beside the model. One that cannot be used is
+ * no error: the model has all that is needed. */
+static enum lever_status find_sidecar(struct lever_engine *e, struct lv_instance *m, const char *named,
+                                      struct lever_error *err)
+{
+    struct lever_error why = { 0 };
+    char line[1200];
+
+    if (e->sidecar && strcmp(e->sidecar, "off") == 0)
+        return LEVER_OK;
+    char *path = named ? lv_strdup(named) : lv_sidecar_path(lv_gguf_path(m->gguf, 0));
+    const enum lever_status st = path ? lv_instance_use_sidecar(m, path, &why) : LEVER_E_NOMEM;
+
+    if (st == LEVER_OK) {
+        snprintf(line, sizeof line, "sidecar: weights in kernel layout from %.1000s", path);
+        say(e, LEVER_LOG_INFO, line);
+    } else if (st < 0 && st != LEVER_E_NOMEM) {
+        snprintf(line, sizeof line, "sidecar ignored: %s (lever pack makes a new one)", why.message);
+        say(e, LEVER_LOG_WARN, line);
+    }
+    lv_free(path);
+    if (st == LEVER_E_NOMEM)
+        return LV_FAIL(err, st, "sidecar: no memory");
+    if (st == LEVER_DONE && named)
+        return LV_FAIL(err, LEVER_E_IO, "sidecar %s: there is no such file; make it with lever pack -o, or use --sidecar off",
+                       named);
+    return LEVER_OK;
 }
 
 static enum lever_status plan_memory(struct lever_engine *e, struct lever_error *err)
@@ -153,26 +183,41 @@ static uint64_t load_total(const struct lv_program *p, uint64_t pin_bytes)
     return n < pin_bytes ? n : pin_bytes;
 }
 
+/* What the target's reader could not do as asked. */
+static void tell_reader(const struct lever_engine *e)
+{
+    const char *note = lv_reader_note(e->target.reader);
+
+    if (note)
+        say(e, LEVER_LOG_WARN, note);
+    else if (e->opt.reader != LEVER_READER_BUFFERED && e->target.stream &&
+             strcmp(lv_reader_mode(e->target.reader), "direct") != 0)
+        say(e, LEVER_LOG_WARN, "direct reads are refused here: reading through the page cache, which costs CPU time");
+}
+
 static enum lever_status load(struct lever_engine *e, struct lever_error *err)
 {
-    const struct lv_reader_options io = { .n_threads = 4, .direct = e->opt.reader == LEVER_READER_PREAD };
+    struct lv_reader_options io = { .method = e->opt.reader == LEVER_READER_URING ? LV_READER_URING : LV_READER_PREAD,
+                                    .n_threads = 4,
+                                    .n_urgent = 1, /* embedding rows */
+                                    .direct = e->opt.reader != LEVER_READER_BUFFERED,
+                                    .ops = e->io_ops };
     struct lv_load_progress pr = { .fn = e->opt.progress, .user = e->opt.user };
 
     pr.total = load_total(e->target.program, e->plan.target.pin_bytes);
     if (e->uses_draft)
         pr.total += load_total(e->draft.program, UINT64_MAX);
     LV_TRY(lv_instance_load(&e->target, &e->plan.target, &e->kern, e->pool, &io, &pr, err));
+    tell_reader(e);
+    io.method = LV_READER_PREAD; /* the draft is read once */
     if (e->uses_draft)
         LV_TRY(lv_instance_load(&e->draft, &e->plan.draft, &e->kern, e->pool, &io, &pr, err));
-    if (e->opt.reader == LEVER_READER_PREAD && e->target.stream &&
-        strcmp(lv_reader_mode(e->target.reader), "direct") != 0)
-        say(e, LEVER_LOG_WARN, "direct reads are refused here: reading through the page cache, which costs CPU time");
     return LEVER_OK;
 }
 
-static enum lever_status open_engine(struct lever_engine *e, const struct lever_options *opt, struct lever_error *err)
+enum lever_status lv_engine_open_planned(struct lever_engine *e, const struct lever_options *opt,
+                                         struct lever_error *err)
 {
-    const uint64_t t0 = lv_now_ns();
     const struct lv_gguf *g;
 
     LV_TRY(take_options(e, opt, err));
@@ -193,10 +238,21 @@ static enum lever_status open_engine(struct lever_engine *e, const struct lever_
         LV_TRY(lv_instance_open(&e->draft, e->draft_path, err));
         e->has_draft = true;
         LV_TRY(check_pair(e, err));
+        LV_TRY(find_sidecar(e, &e->draft, NULL, err));
     }
-    LV_TRY(choose_kernels(e, err));
+    LV_TRY(find_sidecar(e, &e->target, e->sidecar, err));
+    LV_TRY(lv_engine_kernels(&e->kern, e->opt.cpu_level, err));
     LV_TRY(lv_pool_new(&e->pool, e->opt.n_threads, err));
-    LV_TRY(plan_memory(e, err));
+    return plan_memory(e, err);
+}
+
+static enum lever_status open_engine(struct lever_engine *e, const struct lever_options *opt, struct lever_error *err)
+{
+    const uint64_t t0 = lv_now_ns();
+
+    LV_TRY(lv_engine_open_planned(e, opt, err));
+    if (e->opt.vocab_only)
+        return LEVER_OK;
     LV_TRY(load(e, err));
     e->seconds_load = lv_seconds(lv_now_ns() - t0);
     return LEVER_OK;
@@ -204,12 +260,20 @@ static enum lever_status open_engine(struct lever_engine *e, const struct lever_
 
 enum lever_status lever_open(lever_engine **out, const struct lever_options *opt, struct lever_error *err)
 {
+    return lv_engine_open_hooked(out, opt, NULL, err);
+}
+
+enum lever_status lv_engine_open_hooked(lever_engine **out, const struct lever_options *opt,
+                                        const struct lv_io_ops *ops, struct lever_error *err)
+{
     if (!out || !opt || opt->size < offsetof(struct lever_options, draft_path))
         return LV_FAIL(err, LEVER_E_ARG, "lever_open: out and opt (made by lever_options_default) are required");
     struct lever_engine *e = LV_NEW(struct lever_engine);
 
     if (!e)
         return LV_FAIL(err, LEVER_E_NOMEM, "engine: %zu bytes", sizeof *e);
+    if (ops)
+        e->io_ops = *ops;
     const enum lever_status st = open_engine(e, opt, err);
 
     if (st < 0) {
@@ -231,5 +295,6 @@ void lever_close(lever_engine *e)
     lv_pool_free(e->pool);
     lv_free(e->target_path);
     lv_free(e->draft_path);
+    lv_free(e->sidecar);
     lv_free(e);
 }

@@ -10,7 +10,7 @@
 
 struct lever_engine {
     struct lever_options opt;
-    char *target_path, *draft_path; /* owned copies */
+    char *target_path, *draft_path, *sidecar; /* owned copies */
     bool has_draft;                 /* a draft was asked for and opened */
     struct lv_gguf *vocab_gguf;     /* vocab_only: the file without a program */
     struct lv_instance target, draft;
@@ -22,7 +22,19 @@ struct lever_engine {
     bool uses_draft;                /* after the plan */
     double seconds_load;
     lever_seq *seq;                 /* the KV cache has room for one sequence */
+    struct lv_io_ops io_ops;        /* system calls of the readers: faults in tests, else NULL */
 };
+
+/* lever_open with other system calls below all weight reads (not the header's); for tests. ops->ctx outlives the
+ * engine. */
+enum lever_status lv_engine_open_hooked(lever_engine **out, const struct lever_options *opt,
+                                        const struct lv_io_ops *ops, struct lever_error *err);
+/* The kernels of a level by name; NULL = the best. */
+enum lever_status lv_engine_kernels(struct lv_kern *k, const char *level, struct lever_error *err);
+/* Everything of lever_open but the load: files, tokenizer, kernels, workers, plan (with vocab_only: files and
+ * tokenizer). *e is zeroed; lever_close is due in any case. */
+enum lever_status lv_engine_open_planned(struct lever_engine *e, const struct lever_options *opt,
+                                         struct lever_error *err);
 
 static inline const struct lv_gguf *lv_engine_gguf(const struct lever_engine *e, int which)
 {

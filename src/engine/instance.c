@@ -2,11 +2,33 @@
 
 #include <assert.h>
 
+#include "engine/sidecar.h"
+
 enum lever_status lv_instance_open(struct lv_instance *m, const char *path, struct lever_error *err)
 {
     *m = (struct lv_instance){ 0 };
     LV_TRY(lv_gguf_open(&m->gguf, path, err));
     return lv_program_new(&m->program, m->gguf, err);
+}
+
+enum lever_status lv_instance_use_sidecar(struct lv_instance *m, const char *path, struct lever_error *err)
+{
+    char *copy = lv_strdup(path);
+    enum lever_status st;
+
+    if (!copy)
+        return LV_FAIL(err, LEVER_E_NOMEM, "sidecar: name of the file");
+    st = lv_sidecar_attach(m->program, m->gguf, path, &m->sidecar_bytes, err);
+    if (st == LEVER_OK)
+        m->sidecar = copy;
+    else
+        lv_free(copy);
+    return st;
+}
+
+const char *lv_instance_path(const struct lv_instance *m, uint32_t i_file)
+{
+    return i_file < lv_gguf_n_files(m->gguf) ? lv_gguf_path(m->gguf, i_file) : m->sidecar;
 }
 
 /* One layout for counting and for the real thing. */
@@ -31,13 +53,17 @@ uint64_t lv_instance_arena_bytes(const struct lv_instance *m, const struct lv_in
 
 static enum lever_status open_reader(struct lv_instance *m, const struct lv_reader_options *io, struct lever_error *err)
 {
-    const char *path[LV_GGUF_MAX_FILES];
-    uint64_t bytes[LV_GGUF_MAX_FILES];
-    const uint32_t n = lv_gguf_n_files(m->gguf);
+    const char *path[LV_GGUF_MAX_FILES + 1];
+    uint64_t bytes[LV_GGUF_MAX_FILES + 1];
+    uint32_t n = lv_gguf_n_files(m->gguf);
 
     for (uint32_t i = 0; i < n; i++) {
         path[i] = lv_gguf_path(m->gguf, i);
         bytes[i] = lv_gguf_file_bytes(m->gguf, i);
+    }
+    if (m->sidecar) {
+        path[n] = m->sidecar;
+        bytes[n++] = m->sidecar_bytes;
     }
     return lv_reader_open(&m->reader, path, bytes, n, io, err);
 }
@@ -54,6 +80,8 @@ static enum lever_status make_stream(struct lv_instance *m, const struct lv_inst
     LV_TRY(lv_stream_new(&m->stream, m->reader, m->place.extent, m->place.n_extent, m->place.max_extent,
                          (uint8_t *)lv_round_up((uintptr_t)m->ring, LV_IO_ALIGN), n_slot, m->exec.event, err));
     m->exec.src = lv_stream_source(m->stream);
+    lv_reader_check_direct(m->reader, m->place.extent[0].i_file, m->place.extent[0].off,
+                           (uint8_t *)lv_round_up((uintptr_t)m->ring, LV_IO_ALIGN));
     return LEVER_OK;
 }
 
@@ -100,6 +128,7 @@ void lv_instance_close(struct lv_instance *m)
     lv_arena_deinit(&m->arena);
     lv_placement_deinit(&m->place);
     lv_program_free(m->program);
+    lv_free(m->sidecar);
     lv_gguf_close(m->gguf);
     *m = (struct lv_instance){ 0 };
 }
@@ -108,7 +137,7 @@ enum lever_status lv_instance_forward(struct lv_instance *m, const int32_t *toke
                                       struct lever_error *err)
 {
     for (uint32_t r = 0; r < pass->n_rows; r++)
-        LV_TRY(lv_embed_row(&m->embed, token[r], lv_exec_row(&m->exec, LV_BUF_X, r), err));
+        LV_TRY(lv_embed_row(&m->embed, token[r], lv_exec_row(&m->exec, LV_BUF_X, r), m->exec.cancel, err));
     const enum lever_status st = lv_exec_forward(&m->exec, &m->kv, pass, err);
 
     if (st < 0 && m->stream)

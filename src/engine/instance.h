@@ -15,6 +15,8 @@ struct lv_instance {
     struct lv_gguf *gguf;
     struct lv_program *program;
     struct lv_reader *reader;
+    char *sidecar;               /* path of the file the matrices are read from; NULL = the model's own */
+    uint64_t sidecar_bytes;
     struct lv_arena arena;       /* kv, exec, embed */
     struct lv_kv kv;
     struct lv_exec exec;
@@ -40,6 +42,11 @@ struct lv_instance_spec {
 
 /* Opens the file and compiles the program; allocates nothing large. */
 enum lever_status lv_instance_open(struct lv_instance *m, const char *path, struct lever_error *err);
+/* Lets the matrices be read from a sidecar in kernel layout; between open and load. LEVER_DONE: there is no such
+ * file. An error says why it cannot be used; the instance works without it. */
+enum lever_status lv_instance_use_sidecar(struct lv_instance *m, const char *path, struct lever_error *err);
+/* Name of one of the reader's files: parts of the model, then the sidecar. Borrowed. */
+const char *lv_instance_path(const struct lv_instance *m, uint32_t i_file);
 /* Bytes of the arena that a spec needs. */
 uint64_t lv_instance_arena_bytes(const struct lv_instance *m, const struct lv_instance_spec *spec);
 /* Places, allocates, reads what is pinned, makes the stream. */

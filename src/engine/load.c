@@ -58,13 +58,15 @@ uint64_t lv_load_buffer_bytes(const struct lv_program *p, unsigned n_worker)
 static enum lever_status load_piece(struct job *j, const struct piece *c, uint8_t *buf, struct lever_error *err)
 {
     const struct lv_weight *w = c->w;
-    const uint64_t off = w->tensor->off + c->first_group * w->group_bytes;
-    const uint64_t end = w->tensor->off + w->tensor->bytes; /* the last group may be short */
+    const uint64_t off = w->off + c->first_group * w->group_bytes;
+    const uint64_t end = w->off + w->bytes; /* the last group may be short */
     uint64_t len = c->n_groups * w->group_bytes;
 
     len = off + len > end ? end - off : len;
-    LV_TRY(lv_reader_read(j->reader, w->tensor->i_file, off, len, buf, err));
-    for (uint32_t i = 0; i < c->n_groups; i++) {
+    LV_TRY(lv_reader_read(j->reader, w->i_file, off, len, buf, err));
+    if (w->packed)
+        memcpy(c->dst, buf + lv_read_shift(off), len);
+    for (uint32_t i = 0; i < c->n_groups && !w->packed; i++) {
         const uint32_t left = w->n_rows - (c->first_group + i) * LV_GROUP_ROWS;
 
         j->k->pack[w->type](c->dst + i * w->group_bytes, buf + lv_read_shift(off) + i * w->group_bytes,

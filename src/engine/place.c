@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "engine/sidecar.h"
+
 static uint64_t resident_bytes(const struct lv_weight *w) /* with the padding of the last group */
 {
     return w->n_groups * w->group_bytes;
@@ -31,13 +33,16 @@ static bool is_attention(const struct lv_weight *w)
 static enum lever_status add_piece(struct lv_placement *pl, const struct lv_weight *w, struct lv_segment *seg,
                                    uint64_t extent_bytes, struct lever_error *err)
 {
-    const uint64_t off = w->tensor->off + seg->first_group * w->group_bytes;
+    const uint64_t off = w->off + seg->first_group * w->group_bytes;
     const uint64_t begin = seg->first_group * w->group_bytes, whole = seg->n_groups * w->group_bytes;
-    const uint32_t len = (uint32_t)(begin + whole > w->tensor->bytes ? w->tensor->bytes - begin : whole);
+    const uint32_t len = (uint32_t)(begin + whole > w->bytes ? w->bytes - begin : whole);
     struct lv_extent *last = pl->n_extent ? &pl->extent[pl->n_extent - 1] : NULL;
 
-    if (!last || last->i_file != w->tensor->i_file || last->off + last->len != off ||
-        last->len + (uint64_t)len > extent_bytes) {
+    /* Matrices of a sidecar have some padding between them, which is cheaper to read than another request. */
+    const uint64_t gap = last && last->i_file == w->i_file && off >= last->off + last->len ? off - last->off - last->len
+                                                                                           : UINT64_MAX;
+
+    if (gap > (w->packed ? LV_SIDECAR_ALIGN : 0) || last->len + gap + len > extent_bytes) {
         if (pl->n_extent == pl->cap_extent) {
             const uint32_t cap = pl->cap_extent ? pl->cap_extent * 2 : 256;
             struct lv_extent *e = lv_realloc(pl->extent, cap, sizeof *e);
@@ -48,11 +53,11 @@ static enum lever_status add_piece(struct lv_placement *pl, const struct lv_weig
             pl->cap_extent = cap;
         }
         last = &pl->extent[pl->n_extent++];
-        *last = (struct lv_extent){ .i_file = w->tensor->i_file, .off = off };
+        *last = (struct lv_extent){ .i_file = w->i_file, .off = off };
     }
     seg->i_extent = pl->n_extent - 1;
-    seg->off = last->len;
-    last->len += len;
+    seg->off = (uint32_t)(off - last->off);
+    last->len = seg->off + len;
     last->n_seg++;
     pl->max_extent = last->len > pl->max_extent ? last->len : pl->max_extent;
     return LEVER_OK;
@@ -83,7 +88,7 @@ static enum lever_status split(struct lv_placement *pl, struct lv_weight *w, uin
         LV_TRY(add_piece(pl, w, s, extent_bytes, err));
     }
     pl->pinned_bytes += n_pin * w->group_bytes;
-    pl->streamed_bytes += n_stream ? w->tensor->bytes - n_pin * w->group_bytes : 0;
+    pl->streamed_bytes += n_stream ? w->bytes - n_pin * w->group_bytes : 0;
     return LEVER_OK;
 }
 

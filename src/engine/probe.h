@@ -35,7 +35,7 @@ struct lv_raw {
 };
 
 void lv_raw_init(struct lv_raw *r, struct lv_pool *pool, uint32_t cpu_flags, const uint8_t *block, uint64_t block_bytes);
-/* Adds one measurement of each rate; about a third of a second. */
+/* Adds one measurement of each rate; about half a second. */
 void lv_raw_take(struct lv_raw *r);
 void lv_raw_report(const struct lv_raw *r, struct lever_raw *out);
 
@@ -59,8 +59,10 @@ struct lv_flash_result {
 
 enum lever_status lv_flash_read(const struct lv_flash_job *job, struct lv_flash_result *out, struct lever_error *err);
 
-/* Reads the first bytes of the ranges twice in a row. True when the second time is so much faster that memory must have
- * answered. *reread: the rate then. */
-enum lever_status lv_flash_cached(const struct lv_flash_job *job, bool *cached, double *reread, struct lever_error *err);
+/* Drops the file's pages from the page cache, then reads the first bytes of the ranges twice in a row. True when the second
+ * time is so much faster that memory must have answered: "direct" reads are not what they say. *reread: the rate then.
+ * path: of the file that the first ranges lie in. */
+enum lever_status lv_flash_cached(const struct lv_flash_job *job, const char *path, bool *cached, double *reread,
+                                  struct lever_error *err);
 
 #endif

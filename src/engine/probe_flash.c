@@ -1,7 +1,9 @@
 /* How fast a file can be read: a fixed number of reads in flight, each new one submitted by the thread that
  * has finished one, through the same reader as the weight stream. */
-#include <stdatomic.h>
+#include <fcntl.h>
+#include <pthread.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
@@ -14,36 +16,36 @@
 struct lane {
     struct lv_read req;
     struct run *run;
-    uint32_t len;
 };
 
 struct run {
     const struct lv_flash_job *job;
     uint64_t end_ns;
-    _Atomic uint64_t next;    /* number of the next read */
-    _Atomic uint64_t planned; /* bytes of reads that have begun */
-    _Atomic uint64_t bytes;   /* of those that have come */
-    _Atomic uint64_t last_ns;
-    _Atomic uint32_t n_open;
-    struct lv_event event;
+    pthread_mutex_t lock; /* guards all below */
+    pthread_cond_t over;
+    uint64_t next;        /* number of the next read */
+    uint64_t planned;     /* bytes of reads that have begun */
+    uint64_t bytes;       /* of those that have come */
+    uint64_t last_ns;
+    uint32_t n_open;      /* lanes with a read in flight */
     struct lane lane[FLIGHT_MAX];
 };
 
 static void read_done(struct lv_read *req, void *user);
 
-/* Begins the lane's next read. False when the run is over. */
+/* Begins the lane's next read. False when the run is over. Lock held. */
 static bool submit(struct lane *l)
 {
     struct run *run = l->run;
     const struct lv_flash_job *job = run->job;
 
-    if ((job->max_ns && lv_now_ns() >= run->end_ns) ||
-        (job->max_bytes && atomic_load(&run->planned) >= job->max_bytes))
-        return false;
-    const struct lv_extent *x = &job->extent[atomic_fetch_add(&run->next, 1) % job->n_extent];
+    const bool late = job->max_ns && run->next >= job->n_flight && lv_now_ns() >= run->end_ns; /* each lane reads once */
 
-    atomic_fetch_add(&run->planned, x->len);
-    l->len = x->len;
+    if (late || (job->max_bytes && run->planned >= job->max_bytes))
+        return false;
+    const struct lv_extent *x = &job->extent[run->next++ % job->n_extent];
+
+    run->planned += x->len;
     l->req.i_file = x->i_file;
     l->req.off = x->off;
     l->req.len = x->len;
@@ -53,25 +55,19 @@ static bool submit(struct lane *l)
     return true;
 }
 
-static void lane_ends(struct run *run)
-{
-    /* The last touch of `run` by this thread but for the event, which the waiter outlives: see lv_flash_read. */
-    if (atomic_fetch_sub(&run->n_open, 1) == 1)
-        lv_event_bump(&run->event);
-}
-
 static void read_done(struct lv_read *req, void *user)
 {
     struct lane *l = user;
     struct run *run = l->run;
 
+    pthread_mutex_lock(&run->lock);
     if (req->status >= 0) {
-        atomic_fetch_add(&run->bytes, l->len);
-        atomic_store(&run->last_ns, lv_now_ns());
-        if (submit(l))
-            return;
+        run->bytes += req->len;
+        run->last_ns = lv_now_ns();
     }
-    lane_ends(run);
+    if ((req->status < 0 || !submit(l)) && --run->n_open == 0)
+        pthread_cond_signal(&run->over);
+    pthread_mutex_unlock(&run->lock);
 }
 
 enum lever_status lv_flash_read(const struct lv_flash_job *job, struct lv_flash_result *out, struct lever_error *err)
@@ -98,25 +94,22 @@ enum lever_status lv_flash_read(const struct lv_flash_job *job, struct lv_flash_
     run->job = job;
     t0 = lv_now_ns();
     run->end_ns = t0 + job->max_ns;
-    atomic_store(&run->last_ns, t0);
-    atomic_store(&run->n_open, job->n_flight + 1); /* one for this thread: nothing ends before all began */
+    run->last_ns = t0;
+    pthread_mutex_init(&run->lock, NULL);
+    pthread_cond_init(&run->over, NULL);
+    pthread_mutex_lock(&run->lock);
     for (uint32_t i = 0; i < job->n_flight; i++) {
         struct lane *l = &run->lane[i];
 
         l->run = run;
         l->req.buf = (uint8_t *)lv_round_up((uintptr_t)region, LV_IO_ALIGN) + i * buf_bytes;
-        if (!submit(l))
-            lane_ends(run);
+        run->n_open += submit(l);
     }
-    lane_ends(run);
-    for (;;) {
-        const uint32_t seen = lv_event_seen(&run->event);
-
-        /* Only the bump says that no thread will touch `run` again. */
-        if (seen)
-            break;
-        lv_event_wait(&run->event, seen);
-    }
+    while (run->n_open)
+        pthread_cond_wait(&run->over, &run->lock);
+    pthread_mutex_unlock(&run->lock);
+    pthread_cond_destroy(&run->over);
+    pthread_mutex_destroy(&run->lock);
     for (uint32_t i = 0; i < job->n_flight && st >= 0; i++) {
         if (run->lane[i].req.status < 0) {
             st = run->lane[i].req.status;
@@ -124,8 +117,8 @@ enum lever_status lv_flash_read(const struct lv_flash_job *job, struct lv_flash_
                 *err = run->lane[i].req.err;
         }
     }
-    out->bytes = atomic_load(&run->bytes);
-    out->ns = atomic_load(&run->last_ns) - t0;
+    out->bytes = run->bytes;
+    out->ns = run->last_ns - t0;
     out->rate = out->ns ? (double)out->bytes / lv_seconds(out->ns) : 0;
 out:
     lv_region_free(region, region_bytes);
@@ -133,7 +126,19 @@ out:
     return st;
 }
 
-enum lever_status lv_flash_cached(const struct lv_flash_job *job, bool *cached, double *reread, struct lever_error *err)
+/* Best effort: where the system does not do it, only the test below gets weaker. */
+static void drop_cached(const char *path)
+{
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return;
+    posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    close(fd);
+}
+
+enum lever_status lv_flash_cached(const struct lv_flash_job *job, const char *path, bool *cached, double *reread,
+                                  struct lever_error *err)
 {
     struct lv_flash_job j = *job;
     struct lv_flash_result first, again = { 0 };
@@ -143,6 +148,7 @@ enum lever_status lv_flash_cached(const struct lv_flash_job *job, bool *cached, 
         bytes += job->extent[j.n_extent].len;
     j.max_ns = 0;
     j.max_bytes = bytes;
+    drop_cached(path);
     LV_TRY(lv_flash_read(&j, &first, err));
     for (int i = 0; i < 2; i++) {
         struct lv_flash_result r;

@@ -10,9 +10,9 @@
 #define MIB (UINT64_C(1) << 20)
 #define PIECE_BYTES (256 * 1024u) /* what a thread reads at once: few enough streams for the prefetchers */
 #define RUN_BYTES (256 * MIB)     /* of one run, at most */
-#define TRIES 3
-#define BATCH_NS 200000u          /* of a batch of arithmetic: short, so that threads end together */
-#define RUN_NS 15000000u
+#define TRIES 5
+#define RUN_NS 25000000u          /* of a run of arithmetic, */
+#define RUN_PIECES 64u            /* in so many pieces a thread: short ones, so that threads end together */
 
 /* ---- statistics ---- */
 
@@ -98,12 +98,12 @@ static double dram_rate(struct lv_raw *r)
 /* Rounds a second of a loop, all threads together. */
 static double loop_rate(struct lv_raw *r, uint64_t (*loop)(uint64_t n))
 {
-    struct run run = { .loop = loop, .rounds = 256, .n_piece = 1 };
+    struct run run = { .loop = loop, .rounds = 16, .n_piece = RUN_PIECES * lv_pool_n(r->pool) };
     double best = 0;
 
-    while (seconds_of(r, &run) < BATCH_NS * 1e-9 && run.rounds < UINT64_C(1) << 40)
+    /* Whole runs, not single pieces: waking the threads takes as long as many a piece. */
+    while (seconds_of(r, &run) < RUN_NS * 1e-9 && run.rounds < UINT64_C(1) << 40)
         run.rounds *= 2;
-    run.n_piece = RUN_NS / BATCH_NS * lv_pool_n(r->pool);
     for (int t = 0; t < TRIES; t++) {
         const double rate = (double)run.n_piece * (double)run.rounds / seconds_of(r, &run);
 

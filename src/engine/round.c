@@ -175,12 +175,18 @@ static enum lever_status draft_tree(lever_seq *q, uint32_t n_rows, uint32_t dept
         /* A candidate batch is worth its time if it adds tokens at a better rate than the round has. */
         const double gain = (double)lv_grow_next_gain(&d->grow, d->n_open);
 
-        if (lv_draft_starved(d) || (n_known > 1 && gain < rate * d->batch_seconds) || n_known >= n_rows)
+        if (lv_draft_starved(d) || (n_known > 1 && gain < rate * d->batch_seconds))
             break;
         LV_TRY(lv_draft_run(d, 1, err));
     }
     lv_grow_select(&d->grow, n, depth, &q->tree, q->map);
     return LEVER_OK;
+}
+
+/* auto is a chain until trees have been measured to win on a quiet machine. */
+static bool grows_tree(const lever_seq *q)
+{
+    return q->e->opt.speculation == LEVER_SPEC_TREE;
 }
 
 static bool speculates(const lever_seq *q, uint32_t cap_out)
@@ -190,7 +196,6 @@ static bool speculates(const lever_seq *q, uint32_t cap_out)
 
 static enum lever_status choose(lever_seq *q, uint32_t cap_out, struct lever_error *err)
 {
-    const enum lever_speculation mode = q->e->opt.speculation;
     const uint32_t n_rows = row_limit(q, cap_out), depth = depth_limit(q, cap_out);
 
     lv_tree_init(&q->tree, q->text[q->n - 1]);
@@ -198,7 +203,7 @@ static enum lever_status choose(lever_seq *q, uint32_t cap_out, struct lever_err
     if (!speculates(q, cap_out))
         return LEVER_OK;
     LV_TRY(lv_draft_sync(&q->draft, q->text, q->n, err));
-    if (mode == LEVER_SPEC_CHAIN)
+    if (!grows_tree(q))
         return draft_chain(q, n_rows, depth, err);
     return draft_tree(q, n_rows, depth, err);
 }
@@ -246,7 +251,7 @@ enum lever_status lv_round(lever_seq *q, uint32_t cap_out, uint32_t *n_drawn, st
     struct lever_engine *e = q->e;
     struct lv_exec *x = &e->target.exec;
     const bool speculated = speculates(q, cap_out);
-    const bool overlap = speculated && e->target.stream && !e->opt.no_overlap && e->opt.speculation != LEVER_SPEC_CHAIN;
+    const bool overlap = speculated && e->target.stream && !e->opt.no_overlap && grows_tree(q);
     const uint64_t t0 = lv_now_ns();
     int32_t visited[LV_TREE_MAX];
 

@@ -257,9 +257,10 @@ enum lever_status lever_stats(const lever_engine *e, const lever_seq *q, struct 
     s.seconds_load = e->seconds_load;
     s.kernels = e->kern.level;
     s.reader = e->target.reader ? lv_reader_mode(e->target.reader) : "";
+    s.reader_method = e->target.reader ? lv_reader_method(e->target.reader) : "";
     s.pinned_bytes = e->target.place.pinned_bytes;
     s.streamed_bytes_per_pass = e->target.place.streamed_bytes;
-    s.speculation = !e->uses_draft ? "off" : e->opt.speculation == LEVER_SPEC_CHAIN ? "chain" : "tree";
+    s.speculation = !e->uses_draft ? "off" : e->opt.speculation == LEVER_SPEC_TREE ? "tree" : "chain";
     if (q) {
         s.n_prompt = q->n_prompt;
         s.seconds_draft = lv_seconds(q->draft.exposed_ns);

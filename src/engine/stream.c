@@ -176,6 +176,8 @@ void lv_stream_free(struct lv_stream *s)
 
 void lv_stream_start(struct lv_stream *s)
 {
+    if (atomic_load(&s->failed)) /* reading ahead, with nobody to tell: the device may have recovered since */
+        lv_stream_abandon(s);
     pthread_mutex_lock(&s->lock);
     s->running = true;
     fill(s);

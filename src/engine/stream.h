@@ -39,7 +39,8 @@ void lv_stream_free(struct lv_stream *s); /* after the reader was closed; accept
 
 struct lv_source lv_stream_source(struct lv_stream *s);
 
-/* Reads begin, and go on for ever, or: no further read begins. What the ring holds stays valid. */
+/* Reads begin, and go on for ever, or: no further read begins. What the ring holds stays valid. Start forgets a read
+ * error: what failed is read again. */
 void lv_stream_start(struct lv_stream *s);
 void lv_stream_stop(struct lv_stream *s);
 /* The pass that was begun is given up: the next take() is of a new pass. Forgets a read error. */

@@ -60,6 +60,15 @@ static bool direct_is_possible(int fd) /* an app's seccomp filter may kill for a
 }
 #endif
 
+/* io_uring takes O_NONBLOCK seriously where a file system cannot promise it, and would give EAGAIN for ever. */
+static void let_block(int fd)
+{
+    const int flags = fcntl(fd, F_GETFL);
+
+    if (flags >= 0)
+        fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
+}
+
 enum lever_status lv_file_open(struct lv_file *f, const char *path, uint64_t bytes, bool want_direct,
                                struct lever_error *err)
 {
@@ -93,6 +102,9 @@ enum lever_status lv_file_open(struct lv_file *f, const char *path, uint64_t byt
         goto out;
     }
     f->bytes = bytes;
+    f->mtime_s = sb.st_mtim.tv_sec;
+    f->mtime_ns = sb.st_mtim.tv_nsec;
+    let_block(f->fd);
 #ifdef POSIX_FADV_RANDOM
     /* No read-ahead: its pages straddle our requests, and DONTNEED leaves those behind (Linux 6.18, ext4: up to half
      * of what was read). Large requests are as fast without. */
@@ -108,6 +120,8 @@ enum lever_status lv_file_open(struct lv_file *f, const char *path, uint64_t byt
             st = LV_FAIL(err, LEVER_E_IO, "%s: the file was replaced while it was opened; try again", name);
             goto out;
         }
+        if (f->fd_direct >= 0)
+            let_block(f->fd_direct);
     }
 out:
     if (st < 0)
@@ -127,24 +141,7 @@ void lv_file_close(struct lv_file *f)
 
 /* ---- read ---------------------------------------------------------------- */
 
-/* One lv_file_read on its way. */
-struct transfer {
-    const struct lv_file *f;
-    const struct lv_io_ops *ops;
-    atomic_bool *direct;
-    uint8_t *buf;        /* of byte `first` */
-    uint64_t first, end; /* superset, cut at the end of the file */
-    uint64_t at;         /* next byte wanted */
-    uint32_t n_retry;    /* EIO and early ends so far */
-    uint32_t n_interrupt; /* in a row */
-};
-
-static int64_t system_pread(int fd, void *buf, uint64_t len, uint64_t off)
-{
-    return pread(fd, buf, (size_t)len, (off_t)off);
-}
-
-static enum lever_status fail_early_end(const struct transfer *t, struct lever_error *err)
+static enum lever_status fail_early_end(const struct lv_transfer *t, struct lever_error *err)
 {
     struct stat sb;
 
@@ -160,7 +157,7 @@ static enum lever_status fail_early_end(const struct transfer *t, struct lever_e
 }
 
 /* EINTR and EAGAIN: wait a little and go on, but not for ever. */
-static enum lever_status after_interrupt(struct transfer *t, int e, struct lever_error *err)
+static enum lever_status after_interrupt(struct lv_transfer *t, int e, struct lever_error *err)
 {
     if (++t->n_interrupt > INTERRUPT_MAX)
         return LV_FAIL(err, LEVER_E_IO, "%s: reading at offset %" PRIu64 " gave \"%s\" %d times in a row",
@@ -170,45 +167,88 @@ static enum lever_status after_interrupt(struct transfer *t, int e, struct lever
     return LEVER_OK;
 }
 
-/* One pread towards t->end; moves t->at. */
-static enum lever_status read_piece(struct transfer *t, struct lever_error *err)
+enum lever_status lv_transfer_begin(struct lv_transfer *t, const struct lv_file *f, atomic_bool *direct,
+                                    const atomic_bool *cancel, uint64_t off, uint64_t len, uint8_t *buf,
+                                    struct lever_error *err)
 {
+    struct stat sb;
+
+    *t = (struct lv_transfer){ .f = f, .direct = direct, .cancel = cancel, .buf = buf };
+    if (len == 0 || off > f->bytes || len > f->bytes - off)
+        return LV_FAIL(err, LEVER_E_ARG, "%s: a read of %" PRIu64 " bytes at offset %" PRIu64
+                       " is not in the file's %" PRIu64 " bytes", f->name, len, off, f->bytes);
+    if ((uintptr_t)buf % LV_IO_ALIGN != 0)
+        return LV_FAIL(err, LEVER_E_ARG, "%s: the buffer of a read must be aligned to %u bytes", f->name,
+                       LV_IO_ALIGN);
+    const uint64_t last = off + len + (LV_IO_ALIGN - (off + len) % LV_IO_ALIGN) % LV_IO_ALIGN;
+
+    t->first = lv_round_down(off, LV_IO_ALIGN);
+    t->end = last < f->bytes ? last : f->bytes;
+    t->zero_bytes = last - t->end;
+    t->at = t->first;
+    if (fstat(f->fd, &sb) != 0) /* the read will tell */
+        return LEVER_OK;
+    if ((uint64_t)sb.st_size != f->bytes)
+        return LV_FAIL(err, LEVER_E_IO,
+                       "%s: the file has %" PRIu64 " bytes now, expected %" PRIu64
+                       " as when it was opened (reading %" PRIu64 " bytes at offset %" PRIu64
+                       "); open the model again",
+                       f->name, (uint64_t)sb.st_size, f->bytes, len, off);
+    if (sb.st_mtim.tv_sec != f->mtime_s || sb.st_mtim.tv_nsec != f->mtime_ns)
+        return LV_FAIL(err, LEVER_E_IO,
+                       "%s: the file was written to since it was opened (reading %" PRIu64 " bytes at offset %" PRIu64
+                       "); open the model again",
+                       f->name, len, off);
+    return LEVER_OK;
+}
+
+enum lever_status lv_transfer_next(struct lv_transfer *t, struct lv_piece *out, struct lever_error *err)
+{
+    if (t->at == t->end) {
+        memset(t->buf + (t->end - t->first), 0, (size_t)t->zero_bytes);
+        return LEVER_DONE;
+    }
+    if (t->cancel && atomic_load(t->cancel))
+        return LV_FAIL(err, LEVER_E_CANCEL, "%s: the reader was closed during a read", t->f->name);
+
     /* Direct reads go on at aligned places only. After a short one that ends elsewhere, buffered reads finish the
      * aligned block. */
-    const bool direct = t->f->fd_direct >= 0 && t->at % LV_IO_ALIGN == 0 && atomic_load(t->direct);
-    const int fd = direct ? t->f->fd_direct : t->f->fd;
-    uint64_t want = t->end - t->at;
+    const bool may = t->f->fd_direct >= 0 && atomic_load(t->direct);
 
-    if (direct)
-        want = lv_round_up(want, LV_IO_ALIGN); /* the last block passes the end of the file; the buffer has room */
-    else if (t->f->fd_direct >= 0 && atomic_load(t->direct) && want > LV_IO_ALIGN - t->at % LV_IO_ALIGN)
-        want = LV_IO_ALIGN - t->at % LV_IO_ALIGN;
-    if (want > PIECE_BYTES)
-        want = PIECE_BYTES;
-    uint8_t *to = t->buf + (t->at - t->first);
+    t->piece_direct = may && t->at % LV_IO_ALIGN == 0;
+    t->want = t->end - t->at;
+    if (t->piece_direct)
+        t->want = lv_round_up(t->want, LV_IO_ALIGN); /* the last block passes the end of the file; there is room */
+    else if (may && t->want > LV_IO_ALIGN - t->at % LV_IO_ALIGN)
+        t->want = LV_IO_ALIGN - t->at % LV_IO_ALIGN;
+    if (t->want > PIECE_BYTES)
+        t->want = PIECE_BYTES;
+    *out = (struct lv_piece){ .fd = t->piece_direct ? t->f->fd_direct : t->f->fd,
+                              .buf = t->buf + (t->at - t->first),
+                              .len = t->want,
+                              .off = t->at };
+    return LEVER_OK;
+}
 
-    errno = 0;
-    const int64_t got =
-        t->ops->pread ? t->ops->pread(t->ops->ctx, fd, to, want, t->at) : system_pread(fd, to, want, t->at);
-    const int e = errno;
+enum lever_status lv_transfer_result(struct lv_transfer *t, int64_t got, struct lever_error *err)
+{
+    const int e = got < 0 ? (int)-got : 0;
 
     if (got > 0) {
         const uint64_t at = t->at + (uint64_t)got;
 
         t->n_interrupt = 0;
-        if ((uint64_t)got > want)
-            return LV_FAIL(err, LEVER_E_INTERNAL, "%s: a read of %" PRIu64 " bytes gave %" PRId64, t->f->name, want,
-                           got);
-#ifdef POSIX_FADV_DONTNEED
-        if (!direct) /* these pages would only compete with the resident weights */
-            posix_fadvise(fd, (off_t)t->at, (off_t)got, POSIX_FADV_DONTNEED);
-#endif
+        if ((uint64_t)got > t->want)
+            return LV_FAIL(err, LEVER_E_INTERNAL, "%s: a read of %" PRIu64 " bytes gave %" PRId64, t->f->name,
+                           t->want, got);
+        if (!t->piece_direct)
+            lv_file_forget(t->f, t->at, (uint64_t)got);
         t->at = at < t->end ? at : t->end;
         return LEVER_OK;
     }
-    if (got < 0 && (e == EINTR || e == EAGAIN))
+    if (e == EINTR || e == EAGAIN)
         return after_interrupt(t, e, err);
-    if (got < 0 && e == EINVAL && direct) { /* refused only now: some file systems take the open */
+    if (e == EINVAL && t->piece_direct) { /* refused only now: some file systems take the open */
         atomic_store(t->direct, false);
         return LEVER_OK;
     }
@@ -217,46 +257,37 @@ static enum lever_status read_piece(struct transfer *t, struct lever_error *err)
     if (got == 0)
         return fail_early_end(t, err);
     return LV_FAIL(err, LEVER_E_IO, "%s: reading %" PRIu64 " bytes at offset %" PRIu64 " failed%s: %s", t->f->name,
-                   want, t->at, e == EIO ? " twice" : "", error_text(e));
+                   t->want, t->at, e == EIO ? " twice" : "", error_text(e));
+}
+
+void lv_file_forget(const struct lv_file *f, uint64_t off, uint64_t len)
+{
+#ifdef POSIX_FADV_DONTNEED
+    posix_fadvise(f->fd, (off_t)off, (off_t)len, POSIX_FADV_DONTNEED);
+#else
+    (void)f, (void)off, (void)len;
+#endif
+}
+
+int64_t lv_file_pread(const struct lv_io_ops *ops, const struct lv_piece *p)
+{
+    errno = 0;
+    const int64_t got = ops && ops->pread ? ops->pread(ops->ctx, p->fd, p->buf, p->len, p->off)
+                                          : (int64_t)pread(p->fd, p->buf, (size_t)p->len, (off_t)p->off);
+
+    return got < 0 ? -(int64_t)errno : got;
 }
 
 enum lever_status lv_file_read(const struct lv_file *f, const struct lv_io_ops *ops, atomic_bool *direct,
                                const atomic_bool *cancel, uint64_t off, uint64_t len, uint8_t *buf, uint64_t *n_read,
                                struct lever_error *err)
 {
-    struct transfer t = { .f = f, .ops = ops, .direct = direct, .buf = buf };
-    struct stat sb;
+    struct lv_transfer t;
+    struct lv_piece p;
+    enum lever_status st = lv_transfer_begin(&t, f, direct, cancel, off, len, buf, err);
 
-    *n_read = 0;
-    if (len == 0 || off > f->bytes || len > f->bytes - off)
-        return LV_FAIL(err, LEVER_E_ARG, "%s: a read of %" PRIu64 " bytes at offset %" PRIu64
-                       " is not in the file's %" PRIu64 " bytes", f->name, len, off, f->bytes);
-    if ((uintptr_t)buf % LV_IO_ALIGN != 0)
-        return LV_FAIL(err, LEVER_E_ARG, "%s: the buffer of a read must be aligned to %u bytes", f->name,
-                       LV_IO_ALIGN);
-    t.first = lv_round_down(off, LV_IO_ALIGN);
-    t.end = off + len + (LV_IO_ALIGN - (off + len) % LV_IO_ALIGN) % LV_IO_ALIGN;
-    const uint64_t cap = t.end - t.first;
-
-    if (t.end > f->bytes)
-        t.end = f->bytes;
-    t.at = t.first;
-    if (fstat(f->fd, &sb) == 0 && (uint64_t)sb.st_size != f->bytes)
-        return LV_FAIL(err, LEVER_E_IO,
-                       "%s: the file has %" PRIu64 " bytes now, expected %" PRIu64
-                       " as when it was opened (reading %" PRIu64 " bytes at offset %" PRIu64
-                       "); open the model again",
-                       f->name, (uint64_t)sb.st_size, f->bytes, len, off);
-    while (t.at < t.end) {
-        enum lever_status st;
-
-        if (cancel && atomic_load(cancel))
-            return LV_FAIL(err, LEVER_E_CANCEL, "%s: the reader was closed during a read", f->name);
-        st = read_piece(&t, err);
-        *n_read = t.at - t.first;
-        if (st < 0)
-            return st;
-    }
-    memset(buf + (t.end - t.first), 0, (size_t)(cap - (t.end - t.first)));
-    return LEVER_OK;
+    while (st == LEVER_OK && (st = lv_transfer_next(&t, &p, err)) == LEVER_OK)
+        st = lv_transfer_result(&t, lv_file_pread(ops, &p), err);
+    *n_read = t.at - t.first;
+    return st == LEVER_DONE ? LEVER_OK : st;
 }

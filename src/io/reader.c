@@ -1,45 +1,25 @@
-/* The pread pool: a few threads that take requests from two queues, urgent first. Blocking reads by threads reach the
- * device's full rate with requests of 1 MiB and more, and need no system call newer than pread. */
+/* Two queues, urgent first, and the pread pool: a few threads that take requests from them. Blocking reads by threads
+ * reach the device's full rate with requests of 1 MiB and more, and need no system call newer than pread. In their place
+ * may be a ring (uring.c). */
 #define _POSIX_C_SOURCE 200809L
 #include "io/reader.h"
 
-#include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
-#include "io/file.h"
+#include "io/reader_state.h"
+#include "io/uring.h"
 
-#define THREAD_MAX 16
 #define THREAD_DEFAULT 4
+#define URGENT_MAX 1
 #define FILE_MAX 4096 /* parts of a split model */
-
-struct queue {
-    struct lv_read *head, *tail;
-};
-
-struct lv_reader {
-    struct lv_file *file; /* [n_files] */
-    uint32_t n_files;
-    struct lv_io_ops ops;
-    atomic_bool direct, closing;
-
-    pthread_t thread[THREAD_MAX];
-    uint32_t n_threads; /* running */
-
-    pthread_mutex_t lock; /* guards all below */
-    pthread_cond_t work;
-    struct queue urgent, normal;
-    struct lv_reader_stats stats;
-    uint32_t n_flight;
-    uint64_t busy_since_ns; /* while n_flight > 0 */
-};
 
 /* ---- queues -------------------------------------------------------------- */
 
-static void push(struct queue *q, struct lv_read *req)
+static void push(struct lv_read_queue *q, struct lv_read *req)
 {
     req->next = NULL;
     if (q->tail)
@@ -49,7 +29,7 @@ static void push(struct queue *q, struct lv_read *req)
     q->tail = req;
 }
 
-static struct lv_read *pop(struct queue *q)
+static struct lv_read *pop(struct lv_read_queue *q)
 {
     struct lv_read *req = q->head;
 
@@ -86,17 +66,40 @@ static void flight_end(struct lv_reader *r, uint64_t n_bytes)
         r->stats.busy_ns += lv_now_ns() - r->busy_since_ns;
 }
 
+struct lv_read *lv_reader_begin(struct lv_reader *r, bool urgent_only)
+{
+    struct lv_read *req = urgent_only ? pop(&r->urgent) : pop_first(r);
+
+    if (req)
+        flight_begin(r);
+    return req;
+}
+
+static enum lever_status check_file(const struct lv_reader *r, uint32_t i_file, struct lever_error *err)
+{
+    if (i_file >= r->n_files)
+        return LV_FAIL(err, LEVER_E_ARG, "read: file %u of %u", i_file, r->n_files);
+    return LEVER_OK;
+}
+
+enum lever_status lv_reader_transfer(struct lv_reader *r, const struct lv_read *req, struct lv_transfer *t,
+                                     struct lever_error *err)
+{
+    *t = (struct lv_transfer){ 0 };
+    LV_TRY(check_file(r, req->i_file, err));
+    return lv_transfer_begin(t, &r->file[req->i_file], &r->direct, &r->closing, req->off, req->len, req->buf, err);
+}
+
 static enum lever_status read_range(struct lv_reader *r, uint32_t i_file, uint64_t off, uint64_t len, uint8_t *buf,
                                     uint64_t *n_read, struct lever_error *err)
 {
     *n_read = 0;
-    if (i_file >= r->n_files)
-        return LV_FAIL(err, LEVER_E_ARG, "read: file %u of %u", i_file, r->n_files);
+    LV_TRY(check_file(r, i_file, err));
     return lv_file_read(&r->file[i_file], &r->ops, &r->direct, &r->closing, off, len, buf, n_read, err);
 }
 
 /* The request belongs to the caller again once done() has begun. */
-static void finish(struct lv_read *req, enum lever_status st)
+static void hand_back(struct lv_read *req, enum lever_status st)
 {
     req->status = st;
     if (st == LEVER_OK) {
@@ -106,33 +109,44 @@ static void finish(struct lv_read *req, enum lever_status st)
     req->done(req, req->user);
 }
 
-static void *reader_main(void *arg)
+void lv_reader_finish(struct lv_reader *r, struct lv_read *req, enum lever_status st, uint64_t n_bytes)
 {
-    struct lv_reader *r = arg;
+    /* Counted before done(): who has waited for it finds it in the statistics. */
+    pthread_mutex_lock(&r->lock);
+    flight_end(r, n_bytes);
+    pthread_mutex_unlock(&r->lock);
+    hand_back(req, st);
+}
+
+static void pool_loop(struct lv_reader *r, bool urgent_only)
+{
     uint64_t n_read;
 
-    pthread_mutex_lock(&r->lock);
     for (;;) {
         struct lv_read *req = NULL;
 
-        while (!atomic_load(&r->closing) && !(req = pop_first(r)))
-            pthread_cond_wait(&r->work, &r->lock);
-        if (!req)
-            break;
-        flight_begin(r);
+        pthread_mutex_lock(&r->lock);
+        while (!atomic_load(&r->closing) && !(req = lv_reader_begin(r, urgent_only)))
+            pthread_cond_wait(urgent_only ? &r->urgent_work : &r->work, &r->lock);
         pthread_mutex_unlock(&r->lock);
-
+        if (!req)
+            return;
         const enum lever_status st =
             read_range(r, req->i_file, req->off, req->len, req->buf, &n_read, &req->err);
 
-        /* Counted before done(): who has waited for it finds it in the statistics. */
-        pthread_mutex_lock(&r->lock);
-        flight_end(r, n_read);
-        pthread_mutex_unlock(&r->lock);
-        finish(req, st);
-        pthread_mutex_lock(&r->lock);
+        lv_reader_finish(r, req, st, n_read);
     }
-    pthread_mutex_unlock(&r->lock);
+}
+
+static void *reader_main(void *arg)
+{
+    pool_loop(arg, false);
+    return NULL;
+}
+
+static void *urgent_main(void *arg)
+{
+    pool_loop(arg, true);
     return NULL;
 }
 
@@ -141,6 +155,10 @@ void lv_reader_submit(struct lv_reader *r, struct lv_read *req, bool urgent)
     pthread_mutex_lock(&r->lock);
     push(urgent ? &r->urgent : &r->normal, req);
     pthread_cond_signal(&r->work);
+    if (urgent)
+        pthread_cond_signal(&r->urgent_work);
+    if (r->uring)
+        lv_uring_wake(r->uring);
     pthread_mutex_unlock(&r->lock);
 }
 
@@ -162,24 +180,53 @@ enum lever_status lv_reader_read(struct lv_reader *r, uint32_t i_file, uint64_t 
 
 /* ---- open and close ------------------------------------------------------ */
 
-static enum lever_status start_threads(struct lv_reader *r, uint32_t n_threads, struct lever_error *err)
+int lv_reader_spawn(pthread_t *t, void *(*fn)(void *), void *arg)
 {
-    enum lever_status st = LEVER_OK;
     sigset_t all, before;
 
     sigfillset(&all); /* the program's signal handlers run on its own threads */
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    while (r->n_threads < n_threads) {
-        const int e = pthread_create(&r->thread[r->n_threads], NULL, reader_main, r);
+    const int e = pthread_create(t, NULL, fn, arg);
 
-        if (e != 0) {
-            st = LV_FAIL(err, LEVER_E_NOMEM, "reader thread %u of %u: %s", r->n_threads + 1, n_threads, strerror(e));
-            break;
-        }
-        r->n_threads++;
-    }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return st;
+    return e;
+}
+
+static enum lever_status start_threads(struct lv_reader *r, uint32_t n_threads, uint32_t n_urgent,
+                                       struct lever_error *err)
+{
+    for (; r->n_threads < n_threads + n_urgent; r->n_threads++) {
+        const int e = lv_reader_spawn(&r->thread[r->n_threads], r->n_threads < n_threads ? reader_main : urgent_main,
+                                      r);
+
+        if (e != 0)
+            return LV_FAIL(err, LEVER_E_NOMEM, "reader thread %u of %u: %s", r->n_threads + 1, n_threads + n_urgent,
+                           strerror(e));
+    }
+    return LEVER_OK;
+}
+
+void lv_reader_add_note(struct lv_reader *r, const char *text)
+{
+    const size_t at = strlen(r->note);
+
+    snprintf(r->note + at, sizeof r->note - at, "%s%s", at ? "; " : "", text);
+}
+
+/* The ring, or false with the reason noted. */
+static bool start_uring(struct lv_reader *r, uint32_t depth, uint32_t n_urgent)
+{
+    struct lever_error err;
+    char why[120], text[200];
+
+    if (lv_uring_probe(why, sizeof why)) {
+        if (lv_uring_open(&r->uring, r, depth, n_urgent, &err) == LEVER_OK)
+            return true;
+        snprintf(why, sizeof why, "%.*s", (int)sizeof why - 1, err.message);
+    }
+    snprintf(text, sizeof text, "io_uring is not used: %s; reading with threads", why);
+    lv_reader_add_note(r, text);
+    return false;
 }
 
 enum lever_status lv_reader_open(struct lv_reader **out, const char *const *paths, const uint64_t *file_bytes,
@@ -192,14 +239,16 @@ enum lever_status lv_reader_open(struct lv_reader **out, const char *const *path
 
     if (n_files == 0 || n_files > FILE_MAX)
         return LV_FAIL(err, LEVER_E_ARG, "reader: %u files, expected 1..%u", n_files, FILE_MAX);
-    if (n_threads > THREAD_MAX)
-        return LV_FAIL(err, LEVER_E_ARG, "reader: %u threads, expected 1..%u", n_threads, THREAD_MAX);
+    if (n_threads > LV_READER_THREAD_MAX || o.n_urgent > URGENT_MAX)
+        return LV_FAIL(err, LEVER_E_ARG, "reader: %u threads and %u for urgent reads, expected 1..%u and 0..%u",
+                       n_threads, o.n_urgent, LV_READER_THREAD_MAX, URGENT_MAX);
     struct lv_reader *r = LV_NEW(struct lv_reader);
 
     if (!r)
         return LV_FAIL(err, LEVER_E_NOMEM, "reader: no memory for its state");
     pthread_mutex_init(&r->lock, NULL);
     pthread_cond_init(&r->work, NULL);
+    pthread_cond_init(&r->urgent_work, NULL);
     r->ops = o.ops;
     atomic_init(&r->closing, false);
     atomic_init(&r->direct, false);
@@ -216,7 +265,8 @@ enum lever_status lv_reader_open(struct lv_reader **out, const char *const *path
         direct = direct && f->fd_direct >= 0; /* one mode for all files: what is reported is what happens */
     }
     atomic_store(&r->direct, direct);
-    if ((st = start_threads(r, n_threads, err)) < 0)
+    if ((o.method != LV_READER_URING || !start_uring(r, n_threads, o.n_urgent)) &&
+        (st = start_threads(r, n_threads, o.n_urgent, err)) < 0)
         goto out;
     *out = r;
     r = NULL;
@@ -234,15 +284,20 @@ void lv_reader_close(struct lv_reader *r)
     pthread_mutex_lock(&r->lock);
     atomic_store(&r->closing, true);
     pthread_cond_broadcast(&r->work);
+    pthread_cond_broadcast(&r->urgent_work);
+    if (r->uring)
+        lv_uring_wake(r->uring);
     pthread_mutex_unlock(&r->lock);
+    lv_uring_close(r->uring);
     for (uint32_t i = 0; i < r->n_threads; i++)
         pthread_join(r->thread[i], NULL);
     while ((req = pop_first(r))) /* the threads are gone: no lock */
-        finish(req, LV_FAIL(&req->err, LEVER_E_CANCEL, "the reader was closed before a queued read began"));
+        hand_back(req, LV_FAIL(&req->err, LEVER_E_CANCEL, "the reader was closed before a queued read began"));
     for (uint32_t i = 0; i < r->n_files; i++)
         lv_file_close(&r->file[i]);
     lv_free(r->file);
     pthread_cond_destroy(&r->work);
+    pthread_cond_destroy(&r->urgent_work);
     pthread_mutex_destroy(&r->lock);
     lv_free(r);
 }
@@ -250,6 +305,16 @@ void lv_reader_close(struct lv_reader *r)
 const char *lv_reader_mode(const struct lv_reader *r)
 {
     return atomic_load(&r->direct) ? "direct" : "buffered";
+}
+
+const char *lv_reader_method(const struct lv_reader *r)
+{
+    return r->uring ? "uring" : "pread";
+}
+
+const char *lv_reader_note(const struct lv_reader *r)
+{
+    return r->note[0] ? r->note : NULL;
 }
 
 void lv_reader_get_stats(struct lv_reader *r, struct lv_reader_stats *out)

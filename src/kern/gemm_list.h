@@ -34,6 +34,24 @@
 LV_KERN_TYPES(LV_X)
 #undef LV_X
 
+/* Integer types alone: the levels between take packing and floats from the one below. */
+#define LV_X(TYPE, name)                 \
+    lv_gemm_fn lv_gemm_##name##_avxvnni; \
+    lv_gemm_fn lv_gemm_##name##_amx;
+LV_KERN_INT_TYPES(LV_X)
+#undef LV_X
+
+/* arm64: packing is the reference, floats have the base level only. */
+#define LV_X(TYPE, name)                 \
+    lv_gemm_fn lv_gemm_##name##_neon;    \
+    lv_gemm_fn lv_gemm_##name##_dotprod; \
+    lv_gemm_fn lv_gemm_##name##_i8mm;
+LV_KERN_INT_TYPES(LV_X)
+#undef LV_X
+#define LV_X(TYPE, name) lv_gemm_fn lv_gemm_##name##_neon;
+LV_KERN_FLOAT_TYPES(LV_X)
+#undef LV_X
+
 /* Filled by vec.c: everything of the table but gemm, pack and level. */
 void lv_kern_init_vec(struct lv_kern *k, uint32_t cpu_flags);
 

@@ -37,5 +37,33 @@ void lv_kern_init(struct lv_kern *k, uint32_t cpu_flags)
     k->pack[LV_TYPE_##TYPE] = lv_pack_##name##_avx512;
     LV_KERN_TYPES(LV_X)
 #undef LV_X
+
+    if (!(cpu_flags & LV_CPU_AMX_INT8))
+        return;
+    k->level = "amx";
+#define LV_X(TYPE, name) k->gemm[LV_TYPE_##TYPE] = lv_gemm_##name##_amx;
+    LV_KERN_INT_TYPES(LV_X)
+#undef LV_X
+#elif defined(__aarch64__)
+    if (!(cpu_flags & LV_CPU_NEON))
+        return;
+    k->level = "neon";
+#define LV_X(TYPE, name) k->gemm[LV_TYPE_##TYPE] = lv_gemm_##name##_neon;
+    LV_KERN_TYPES(LV_X)
+#undef LV_X
+
+    if (!(cpu_flags & LV_CPU_DOTPROD))
+        return;
+    k->level = "dotprod";
+#define LV_X(TYPE, name) k->gemm[LV_TYPE_##TYPE] = lv_gemm_##name##_dotprod;
+    LV_KERN_INT_TYPES(LV_X)
+#undef LV_X
+
+    if (!(cpu_flags & LV_CPU_I8MM))
+        return;
+    k->level = "i8mm";
+#define LV_X(TYPE, name) k->gemm[LV_TYPE_##TYPE] = lv_gemm_##name##_i8mm;
+    LV_KERN_INT_TYPES(LV_X)
+#undef LV_X
 #endif
 }

@@ -28,6 +28,9 @@ void lv_kern_init_vec(struct lv_kern *k, uint32_t cpu_flags)
     if (!(cpu_flags & LV_CPU_AVX512))
         return;
     SET_ALL(k, avx512);
+#elif defined(__aarch64__)
+    if (cpu_flags & LV_CPU_NEON)
+        SET_ALL(k, neon);
 #else
     (void)cpu_flags;
 #endif

@@ -1,5 +1,5 @@
 /* Vector kernels (all but the matmuls) by level; what each does is written in kern.h.
- * Stateless, no allocation, any thread. Each x86 function is bitwise equal to its _ref twin. */
+ * Stateless, no allocation, any thread. Each function of an instruction set is bitwise equal to its _ref twin. */
 #ifndef LV_KERN_VEC_H
 #define LV_KERN_VEC_H
 
@@ -28,5 +28,6 @@ void lv_kern_init_vec(struct lv_kern *k, uint32_t cpu_flags);
 LV_VEC_DECLARE(ref);
 LV_VEC_DECLARE(avx2);
 LV_VEC_DECLARE(avx512);
+LV_VEC_DECLARE(neon);
 
 #endif

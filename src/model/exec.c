@@ -218,14 +218,13 @@ static void matmul_chunk(struct lv_exec *x, const struct lv_op *op, const struct
 
     for (uint32_t i = first; i < first + n; i++) {
         const uint32_t r0 = (seg->first_group + i) * LV_GROUP_ROWS;
-        const uint8_t *group = seg->r32 + (size_t)i * w->group_bytes;
+        const uint8_t *group = (streamed ? streamed + seg->off : seg->r32) + (size_t)i * w->group_bytes;
         const bool direct = !op->mm.add && v_bias == LV_NONE;
 
-        if (streamed) {
+        if (streamed && !w->packed) {
             const uint32_t left = w->n_rows - r0;
 
-            x->k->pack[w->type](repacked, streamed + seg->off + (size_t)i * w->group_bytes,
-                                left < LV_GROUP_ROWS ? left : LV_GROUP_ROWS, w->n_cols);
+            x->k->pack[w->type](repacked, group, left < LV_GROUP_ROWS ? left : LV_GROUP_ROWS, w->n_cols);
             group = repacked;
         }
         if (direct) {

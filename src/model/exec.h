@@ -34,7 +34,7 @@ enum lv_work {
     LV_WORK_END     /* the run is over (done, cancelled or failed) */
 };
 
-/* Where streamed segments come from. take() returns the extent's data (GGUF bytes) when it has arrived, else NULL;
+/* Where streamed segments come from. take() returns the extent's data (bytes of the file) when it has arrived, else NULL;
  * never blocks. give() says that a segment of the extent has been used up.
  * The source bumps the executor's event when an extent arrives or fails. */
 struct lv_source {

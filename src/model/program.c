@@ -58,6 +58,9 @@ static uint32_t add_weight(struct lv_builder *b, const struct lv_tensor *t, bool
         .n_groups = (n_rows + LV_GROUP_ROWS - 1) / LV_GROUP_ROWS,
         .row_bytes = lv_row_bytes(t->type, n_cols),
         .group_bytes = lv_group_bytes(t->type, n_cols),
+        .i_file = t->i_file,
+        .off = t->off,
+        .bytes = t->bytes,
         .must_pin = must_pin,
     };
     return p->n_w++;

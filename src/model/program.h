@@ -21,7 +21,7 @@ struct lv_segment {
     uint32_t first_group, n_groups;
     const uint8_t *r32; /* pinned: groups in kernel layout, borrowed; NULL = streamed */
     uint32_t i_extent;  /* streamed: extent of the pass that brings it */
-    uint32_t off;       /* bytes from the start of the extent's data to the first group (GGUF rows) */
+    uint32_t off;       /* bytes from the start of the extent's data to the first group (GGUF rows, or R32 if packed) */
 };
 
 /* A matrix [n_rows, n_cols]: y = W x. Its view says where each group lives. */
@@ -31,6 +31,10 @@ struct lv_weight {
     uint32_t n_rows, n_cols;
     uint32_t n_groups;     /* of 32 rows; the last may be padded (resident heads only) */
     uint64_t row_bytes, group_bytes;
+    /* Where the reader finds its groups: in the model file, or in a sidecar that has them in kernel layout. */
+    uint32_t i_file;
+    uint64_t off, bytes;   /* unless packed, the last group may be short */
+    bool packed;
     bool must_pin;         /* K and V: small, needed by every row */
     struct lv_segment *seg; /* [n_seg], owned; in group order */
     uint32_t n_seg;

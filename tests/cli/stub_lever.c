@@ -12,6 +12,7 @@
  *   nochat         the chat template is not recognised
  *   open ST TEXT   opening fails with this status number
  *   prompt ST TEXT, step N ST TEXT   lever_prompt, or the Nth step, fails
+ *   streams N      bytes a pass streams: plan, bench stream (default 0: everything fits)
  *   log FILE       options, prompt ids and rewinds are appended there
  *   warn TEXT      a warning at open
  * Other ids: 0..255 are bytes, 256 the end token, 257 the beginning token. */
@@ -33,6 +34,7 @@ struct lever_engine {
     size_t len[CAP_TOK], n_tok;
     int open_status, prompt_status, step_status, n_train;
     long delay_ms, load_delay_ms, fail_step;
+    uint64_t streams;
     size_t round;
     bool ends, bos, no_chat;
     char bytes[256];
@@ -133,6 +135,8 @@ static void read_line(lever_engine *e, char *line)
         e->n_train = atoi(rest);
     else if (!strcmp(word, "bos"))
         e->bos = true;
+    else if (!strcmp(word, "streams"))
+        e->streams = strtoull(rest, NULL, 10);
     else if (!strcmp(word, "nochat"))
         e->no_chat = true;
     else if (!strcmp(word, "log"))
@@ -155,10 +159,10 @@ static void log_options(const lever_engine *e)
     if (!f)
         return;
     fprintf(f, "open draft=%s memory=%" PRIu64 " ctx=%" PRIu32 " threads=%" PRIu32 " spec=%d kmax=%" PRIu32
-            " cpu=%s reader=%d ring=%" PRIu64 " slot=%" PRIu64 " vocab_only=%d\n",
+            " cpu=%s reader=%d ring=%" PRIu64 " slot=%" PRIu64 " vocab_only=%d sidecar=%s\n",
             o->draft_path ? o->draft_path : "-", o->memory_bytes, o->n_ctx, o->n_threads, (int)o->speculation,
             o->spec_draft_n_max, o->cpu_level ? o->cpu_level : "-", (int)o->reader, o->ring_bytes, o->slot_bytes,
-            o->vocab_only);
+            o->vocab_only, o->sidecar ? o->sidecar : "-");
     fclose(f);
 }
 
@@ -399,7 +403,7 @@ void lever_cancel_clear(lever_seq *seq)
 enum lever_status lever_stats(const lever_engine *e, const lever_seq *seq, struct lever_stats *out)
 {
     *out = (struct lever_stats){ .size = out->size, .memory_budget = e->opt.memory_bytes, .memory_planned = 1000,
-        .peak_rss = 2000, .seconds_load = 0.25, .kernels = "stub", .reader = "buffered", .speculation = "off" };
+        .peak_rss = 2000, .seconds_load = 0.25, .kernels = "stub", .reader = "buffered", .reader_method = "pread", .speculation = "off" };
     if (seq) {
         out->n_prompt = seq->n_prompt;
         out->n_token = seq->n_out;
@@ -410,5 +414,143 @@ enum lever_status lever_stats(const lever_engine *e, const lever_seq *seq, struc
         out->seconds_decode = 2;
         out->seconds_stream_idle = 0.5;
     }
+    return LEVER_OK;
+}
+
+/* ---- planning and measuring: figures that a test can tell apart ---- */
+
+enum lever_status lever_plan(const struct lever_options *opt, struct lever_plan_report *out, struct lever_error *err)
+{
+    lever_engine *e;
+
+    if (lever_open(&e, opt, err) < 0)
+        return err->status;
+    *out = (struct lever_plan_report){ .size = out->size, .budget = opt->memory_bytes, .total = 300, .least = 5 << 20,
+        .item = { { "weights", 200 }, { "ring", 100 } }, .n_item = 2, .n_ctx = opt->n_ctx ? opt->n_ctx : 4096, .n_threads = 2,
+        .uses_draft = opt->draft_path != NULL, .kernels = "stub", .pinned_bytes = 200, .streamed_bytes = e->streams,
+        .ring_bytes = 100, .slot_bytes = 50, .n_slot = 2, .n_draft = opt->draft_path ? 12 : 0 };
+    lever_close(e);
+    return LEVER_OK;
+}
+
+enum lever_status lever_predict(const struct lever_plan_report *plan, const struct lever_profile *d,
+                                struct lever_prediction *out, struct lever_error *err)
+{
+    if (!(d->dram > 0))
+        return fail(err, LEVER_E_ARG, "the profile has no dram");
+    *out = (struct lever_prediction){ .size = out->size, .tokens_per_round = plan->n_draft ? 4 : 1, .round_seconds = 0.5,
+        .tok_per_s = d->flash_rate, .plain_tok_per_s = d->n_stair, .stream_seconds = d->dram, .target_seconds = d->peak_mac,
+        .draft_seconds = d->n_flash };
+    return LEVER_OK;
+}
+
+enum lever_status lever_probe(const char *path, unsigned parts, uint32_t n_threads, const char *cpu_level,
+                              struct lever_profile *out,
+                              void (*progress)(void *user, const char *what, uint64_t done, uint64_t total), void *user,
+                              struct lever_error *err)
+{
+    (void)cpu_level;
+    if (!strcmp(path, "/nonexistent"))
+        return fail(err, LEVER_E_IO, "/nonexistent: no such file");
+    if (progress)
+        progress(user, "flash", 1, 1);
+    *out = (struct lever_profile){ .size = out->size, .flash = { { 131072, 1, 1e9 }, { 4194304, 4, 2.5e9 } }, .n_flash = 2,
+        .flash_rate = 2.5e9 + parts, .reader = "direct", .looks_cached = strstr(path, "cached") != NULL, .dram = 2e10,
+        .peak_mac = 1e12, .fma = 1e11, .mac_instruction = "stub", .kernels = "stub",
+        .stair = { { 1, 1e-11 }, { 8, 2e-11 } }, .n_stair = 2, .n_threads = n_threads ? n_threads : 2,
+        .memory_available = 1 << 30 };
+    return LEVER_OK;
+}
+
+void lever_bench_kernels_default(struct lever_bench_kernels_options *opt, size_t size)
+{
+    memset(opt, 0, size);
+    opt->size = size;
+}
+
+enum lever_status lever_bench_kernels(const struct lever_bench_kernels_options *opt, struct lever_raw *raw,
+                                      struct lever_error *err)
+{
+    struct lever_kernel_case c = { .size = sizeof c, .level = opt->cpu_level ? opt->cpu_level : "stub", .seconds = 0.5,
+        .bytes_per_s = 1e9, .mac_per_s = 2e9, .share_dram = 0.25, .share_peak = 0.125 };
+
+    for (size_t t = 0; t < opt->n_type; t++)
+        if (!strcmp(opt->type[t], "q9"))
+            return fail(err, LEVER_E_ARG, "types: found q9");
+    *raw = (struct lever_raw){ .size = raw->size, .dram = { 4e9, 3e9, 5e9, 3 }, .peak_mac = { 16e9, 15e9, 17e9, 3 },
+        .fma = { 8e9, 7e9, 9e9, 3 }, .mac_instruction = "dot", .fma_instruction = "fma", .block_bytes = 1 << 30,
+        .n_threads = opt->n_threads };
+    for (size_t s = 0; s < opt->n_shape; s++) {
+        for (size_t t = 0; t < opt->n_type; t++) {
+            for (size_t r = 0; r < opt->n_rows; r++) {
+                c.op = LEVER_KERNEL_MATMUL;
+                c.type = !strcmp(opt->type[t], "q4_k") ? "q4_k" : "q6_k";
+                c.rows = opt->rows[r];
+                c.n_out = opt->shape[s][0];
+                c.n_in = opt->shape[s][1];
+                opt->on_case(opt->user, &c);
+            }
+        }
+    }
+    c.type = "q4_k";
+    c.op = LEVER_KERNEL_PACK;
+    opt->on_case(opt->user, &c);
+    for (c.op = LEVER_KERNEL_QK; c.op <= LEVER_KERNEL_PV; c.op++)
+        opt->on_case(opt->user, &c);
+    return LEVER_OK;
+}
+
+enum lever_status lever_bench_stream(const struct lever_options *opt, bool compute, uint32_t rows, uint32_t n_pass,
+                                     struct lever_stream_report *out, struct lever_error *err)
+{
+    lever_engine *e;
+
+    if (lever_open(&e, opt, err) < 0)
+        return err->status;
+    const uint64_t n = e->streams;
+
+    lever_close(e);
+    if (!n)
+        return fail(err, LEVER_E_ARG, "nothing is streamed");
+    *out = (struct lever_stream_report){ .size = out->size, .raw = 2e9, .raw_before = 1.9e9, .raw_after = 2.1e9, .rate = 1.5e9,
+        .share = 0.75, .idle_share = 0.125, .cpu_share = 0.5, .cpu_reader = 0.25, .cpu_pack = 0.25, .seconds = 3,
+        .bytes_per_pass = n, .slot_bytes = 1 << 20, .n_pass = n_pass ? n_pass : 9, .n_slot = 4, .rows = compute ? rows : 0,
+        .reader = "direct", .kernels = "stub", .reread = 9e9, .looks_cached = n == 666 };
+    return LEVER_OK;
+}
+
+void lever_pack_options_default(struct lever_pack_options *opt, size_t size)
+{
+    memset(opt, 0, size);
+    opt->size = size;
+}
+
+/* The model file's text becomes the sidecar. "open" fails it, delay is waited in 100 pieces. */
+enum lever_status lever_pack(const struct lever_pack_options *opt, struct lever_error *err)
+{
+    const struct lever_options o = { .size = sizeof o, .target_path = opt->target_path };
+    enum lever_status st;
+    lever_engine *e;
+    FILE *f;
+
+    if ((st = lever_open(&e, &o, err)) < 0)
+        return st;
+    for (uint64_t i = 1; i <= 100 && st >= 0; i++) {
+        opt->progress(opt->user, "pack", i, 100);
+        sleep_ms(e->delay_ms);
+        if (opt->cancelled(opt->user))
+            st = fail(err, LEVER_E_CANCEL, "cancelled");
+    }
+    lever_close(e);
+    if (st < 0)
+        return st;
+    if (!opt->force && (f = fopen(opt->out_path, "r"))) {
+        fclose(f);
+        return LEVER_DONE;
+    }
+    if (!(f = fopen(opt->out_path, "w")))
+        return fail(err, LEVER_E_IO, "cannot be written");
+    fputs("stub sidecar", f);
+    fclose(f);
     return LEVER_OK;
 }

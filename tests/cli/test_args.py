@@ -26,9 +26,20 @@ class Commands(Case):
         self.assertEqual(self.lever("help").returncode, 0)
 
     def test_planned_commands_are_honest(self):
-        for name in "plan bench probe pack replay chat serve pull".split():
+        for name in "replay chat serve pull".split():
             self.usage_error(name, "-m", "x", says="lever %s is not there yet" % name)
             self.usage_error("help", name, says="not there yet")
+
+    def test_commands_of_two_words(self):
+        self.usage_error("bench", says=["lever bench kernels", "lever bench stream"])
+        self.usage_error("bench", "--json", says="lever bench needs what to measure")
+        self.usage_error("bench", "decode", "-m", "x", says="lever bench decode is not there yet")
+        self.usage_error("bench", "kernel", says="did you mean bench kernels?")
+        self.usage_error("bench kernels", "kernels", says="unexpected argument")
+        self.usage_error("bench", "stream", says="lever bench stream needs a model")
+        self.assertIn(b"--shape LIST", self.lever("help", "bench", "kernels").stdout)
+        self.assertIn(b"--compute on|off", self.lever("bench", "stream", "--help").stdout)
+        self.assertNotIn(b"--types", self.lever("help", "bench", "stream").stdout)
 
     def test_mistyped_command(self):
         self.usage_error("rnu", says="did you mean run?")
@@ -76,8 +87,7 @@ class Options(Case):
             self.run_error("--logit-bias", value, says="--logit-bias: found \"%s\"" % value)
 
     def test_what_this_build_lacks(self):
-        for args in (["--speculation", "tree"], ["--overlap", "on"], ["--prune", "on"], ["--reader", "uring"],
-                     ["--tree-rows", "32"], ["--draft-head", "q4"], ["--draft-head", "32000"], ["--draft-layers", "4"],
+        for args in (["--prune", "on"], ["--draft-head", "q4"], ["--draft-head", "32000"], ["--draft-layers", "4"],
                      ["--trace", "f"]):
             self.run_error(*args, says="not available in this build")
         self.run_error("--speculation", "fast", says="expected auto|off|chain|tree")

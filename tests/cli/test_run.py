@@ -3,7 +3,7 @@ import random, subprocess
 from harness import Case, LEVER, main
 
 FIELDS = {"text", "ids", "finish_reason", "prompt_tokens", "tokens", "seconds", "tok_per_s", "rounds", "tokens_per_round",
-          "rows_per_round", "bytes", "stream", "memory", "speculation", "reader", "kernels", "version"}
+          "rows_per_round", "bytes", "stream", "memory", "speculation", "reader", "reader_method", "kernels", "version"}
 NESTED = {"seconds": {"load", "prefill", "decode"}, "bytes": {"streamed", "per_round"}, "stream": {"rate", "idle_share"},
           "memory": {"budget", "planned", "peak_rss"},
           "speculation": {"mode", "drafted", "accepted", "pruned", "lookup_accepted", "bonus_in_tree",

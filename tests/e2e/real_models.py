@@ -71,7 +71,8 @@ def equal(lever):
     for sampling in (["--temp", "0"], ["--temp", "0.8", "--seed", "3"]):
         base = ["-m", SMOL, "--chat", PROMPT, "-n", "48", "-c", "256", *sampling]
         want = run(lever, *base, "-t", "1")
-        for extra in (["-t", "2"], ["-md", SMOL], ["--memory", "64M", "-t", "2"], ["--memory", "80M", "--slot", "1M"],
+        for extra in (["-t", "2"], ["-md", SMOL], ["-md", SMOL, "--speculation", "tree"],
+                      ["-md", SMOL, "--speculation", "tree", "--memory", "230M"], ["--memory", "64M", "-t", "2"], ["--memory", "80M", "--slot", "1M"],
                       ["--memory", "72M", "--ring", "4M", "--slot", "512K", "--reader", "buffered"],
                       ["--cpu", "avx2", "--memory", "64M"]):
             if "avx2" in extra and "avx512" not in want["kernels"]:

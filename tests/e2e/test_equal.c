@@ -178,7 +178,7 @@ int main(int argc, char **argv)
             struct cell c = { .draft = d ? path[d] : NULL,
                               .k = ks[lv_rng_below(&rng, 5)],
                               .threads = 1 + lv_rng_below(&rng, 3),
-                              .reader = lv_rng_below(&rng, 2) ? LEVER_READER_PREAD : LEVER_READER_BUFFERED,
+                              .reader = (enum lever_reader)lv_rng_below(&rng, 3),
                               .mode = (enum lever_speculation)lv_rng_below(&rng, 4),
                               .no_overlap = lv_rng_below(&rng, 3) == 0,
                               .tree_rows = lv_rng_below(&rng, 2) ? 0 : 2 + lv_rng_below(&rng, 62),

@@ -1,5 +1,7 @@
-/* --bench of the matmul and packing kernels: N = 8960 rows of K = 1536, cycling through a block of memory far larger
- * than the caches of a core, each figure beside the raw read rate of the same run. */
+/* --bench of the matmul and packing kernels: rows of K = 1536 (--cols), cycling through a block of memory far larger
+ * than the caches of a core, each figure beside raw ones of the same round: bytes read, copied, int8 products.
+ *
+ * --level NAME,NAME compares levels, --type q4_k,q6_k picks types, --threads N, --rows N,N the tokens. */
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -8,63 +10,83 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "cpu/cpu.h"
 #include "kern/gemm_list.h"
 #include "kern/kt.h"
+#include "kern/probe.h"
 
-#define N_COLS 1536u
-#define MAX_TOK 32u
+#define MAX_COLS 16384u
+#define MAX_TOK 128u
 #define MAX_THREAD 2u
 #define BLOCK_BYTES (UINT64_C(384) << 20)
 #define PIECE_BYTES (UINT64_C(12) << 20) /* one call of run */
-#define SLICE_NS 40000000u
-#define N_ROUND 5 /* every case once a round, the best counts: other work on the machine only slows */
+#define SLICE_NS 25000000u
+#define N_ROUND 7 /* every case once a round; medians */
+#define CAP_TOK 8u
+#define CAP_CASE 64u
 
 struct job {
     void (*run)(struct job *j);
-    uint8_t *mem;               /* this thread's share */
-    uint64_t bytes;             /* of the share */
-    uint64_t done_bytes, ns, round;
-    lv_gemm_fn *gemm;
-    lv_pack_fn *pack;
+    uint8_t *mem;           /* this thread's share */
+    uint64_t bytes;         /* of the share */
+    uint64_t ns, round;
+    double done;            /* bytes, or products */
+    const struct lv_kern *k;
     enum lv_type type;
     const struct lv_act *x;
     uint32_t n_tok;
+    const struct lv_probe *probe;
     volatile uint64_t sink;
 };
 
 static void run_read(struct job *j)
 {
-    const uint64_t *p = (const uint64_t *)(const void *)j->mem;
-    uint64_t s[4] = { 0 };
+    j->sink += j->probe->read(j->mem, j->bytes, 3072);
+    j->done += (double)j->bytes;
+}
 
-    for (uint64_t i = 0; i + 8 <= j->bytes / 8; i += 8) {
-        __builtin_prefetch(p + i + 384);
-        for (uint32_t k = 0; k < 4; k++)
-            s[k] += p[i + k] ^ p[i + 4 + k];
-    }
-    j->sink = s[0] + s[1] + s[2] + s[3];
-    j->done_bytes += j->bytes;
+static void run_peak(struct job *j)
+{
+    j->sink += j->probe->mac(100000);
+    j->done += 100000.0 * j->probe->mac_per_round;
 }
 
 static void run_gemm(struct job *j)
 {
-    const uint64_t g = lv_group_bytes(j->type, N_COLS);
+    const uint64_t g = lv_group_bytes(j->type, j->x->n_cols);
     static _Thread_local float y[MAX_TOK * LV_GROUP_ROWS];
 
     for (uint64_t i = 0; i + g <= j->bytes; i += g) {
-        j->gemm(y, LV_GROUP_ROWS, j->mem + i, j->x, 0, j->n_tok);
-        j->done_bytes += g;
+        j->k->gemm[j->type](y, LV_GROUP_ROWS, j->mem + i, j->x, 0, j->n_tok);
+        j->done += (double)g;
     }
+}
+
+static uint8_t *out_of(void)
+{
+    static _Thread_local uint8_t out[MAX_COLS * 4 * LV_GROUP_ROWS];
+
+    return out;
 }
 
 static void run_pack(struct job *j)
 {
-    const uint64_t g = lv_group_bytes(j->type, N_COLS);
-    static _Thread_local uint8_t out[N_COLS * 4 * LV_GROUP_ROWS];
+    const uint64_t g = lv_group_bytes(j->type, j->x->n_cols);
 
     for (uint64_t i = 0; i + g <= j->bytes; i += g) {
-        j->pack(out, j->mem + i, LV_GROUP_ROWS, N_COLS);
-        j->done_bytes += g;
+        j->k->pack[j->type](out_of(), j->mem + i, LV_GROUP_ROWS, j->x->n_cols);
+        j->done += (double)g;
+    }
+}
+
+static void run_copy(struct job *j)
+{
+    const uint64_t g = lv_group_bytes(j->type, j->x->n_cols);
+
+    for (uint64_t i = 0; i + g <= j->bytes; i += g) {
+        memcpy(out_of(), j->mem + i, g);
+        __asm__ volatile("" : : "r"(out_of()) : "memory");
+        j->done += (double)g;
     }
 }
 
@@ -83,7 +105,7 @@ static void *thread_main(void *arg)
     return NULL;
 }
 
-/* Bytes a second of all threads together. */
+/* Work a second of all threads together. */
 static double rate(const struct job *tmpl, uint8_t *mem, uint32_t n_thread)
 {
     struct job j[MAX_THREAD];
@@ -101,66 +123,111 @@ static double rate(const struct job *tmpl, uint8_t *mem, uint32_t n_thread)
     }
     for (uint32_t i = 0; i < n_thread; i++) {
         pthread_join(th[i], NULL);
-        sum += (double)j[i].done_bytes / lv_seconds(j[i].ns);
+        sum += j[i].done / lv_seconds(j[i].ns);
     }
     return sum;
 }
 
-static void bench_type(const struct lv_kern *k, enum lv_type type, uint8_t *mem, const struct lv_act *x)
+static int by_value(const void *a, const void *b)
 {
-    static const uint32_t toks[] = { 1, 4, 8, 16, 32 };
-    const double row_bytes = (double)lv_row_bytes(type, N_COLS);
+    const double x = *(const double *)a, y = *(const double *)b;
 
-    for (uint32_t th = 1; th <= MAX_THREAD; th++) {
-        double best[7] = { 0 };
+    return (x > y) - (x < y);
+}
 
-        for (uint32_t round = 0; round < N_ROUND; round++)
-            for (uint32_t i = 0; i < 7; i++) {
-                struct job j = { .type = type, .x = x, .round = round };
-                double r;
+/* Median over the rounds of a, divided by b if given. */
+static double median(const double a[N_ROUND], const double b[N_ROUND])
+{
+    double v[N_ROUND];
 
-                if (i < 5) {
-                    j.run = run_gemm;
-                    j.gemm = k->gemm[type];
-                    j.n_tok = toks[i];
-                } else {
-                    j.run = i == 5 ? run_pack : run_read;
-                    j.pack = k->pack[type];
-                }
-                r = rate(&j, mem, th);
-                best[i] = r > best[i] ? r : best[i];
+    for (uint32_t i = 0; i < N_ROUND; i++)
+        v[i] = b ? a[i] / b[i] : a[i];
+    qsort(v, N_ROUND, sizeof v[0], by_value);
+    return v[N_ROUND / 2];
+}
+
+/* name is in the comma-separated list, or there is no list. */
+static bool listed(const char *list, const char *name)
+{
+    const size_t n = strlen(name);
+
+    for (const char *p = list; p; p = strchr(p, ',') ? strchr(p, ',') + 1 : NULL)
+        if (!strncmp(p, name, n) && (p[n] == ',' || !p[n]))
+            return true;
+    return !list;
+}
+
+static void bench_type(enum lv_type type, uint8_t *mem, const struct lv_act *x, const struct lv_probe *probe,
+                       const uint32_t *toks, uint32_t n_tok, uint32_t th)
+{
+    static double r[CAP_CASE][N_ROUND], raw[3][N_ROUND]; /* read, copy, peak */
+    const double mac_per_byte = (double)x->n_cols / (double)lv_row_bytes(type, x->n_cols);
+    const uint32_t n_case = n_tok + 1; /* of a level: the last is packing */
+
+    for (uint32_t round = 0; round < N_ROUND; round++) {
+        struct job j = { .type = type, .x = x, .round = round, .probe = probe };
+        void (*const runs[3])(struct job *) = { run_read, run_copy, run_peak };
+
+        for (uint32_t i = 0; i < 3; i++) {
+            j.run = runs[i];
+            raw[i][round] = rate(&j, mem, th);
+        }
+        for (uint32_t i = 0; i < n_case; i++) /* levels beside each other */
+            for (uint32_t l = 0; l < kt.n_level; l++) {
+                if (kt.only_level ? !listed(kt.only_level, kt.level[l].level) : l + 1 < kt.n_level)
+                    continue;
+                j.k = &kt.level[l];
+                j.run = i < n_tok ? run_gemm : run_pack;
+                j.n_tok = i < n_tok ? toks[i] : 0;
+                r[l * n_case + i][round] = rate(&j, mem, th);
             }
-        printf("%-10s %-5s %u thr, raw %5.2f GB/s: 1 row %5.2f GB/s, %.2f of raw;", k->level, lv_type_name(type), th,
-               best[6] * 1e-9, best[0] * 1e-9, best[0] / best[6]);
-        for (uint32_t i = 1; i < 5; i++)
-            printf(" %u: %.2f x time, %.0f GMAC/s;", toks[i], best[0] / best[i],
-                   best[i] / row_bytes * N_COLS * toks[i] * 1e-9);
-        printf(" pack %5.2f GB/s\n", best[5] * 1e-9);
-        fflush(stdout);
     }
+    printf("%s, %u columns, %u threads: read %.1f GB/s, copy %.1f GB/s, %s %.0f GMAC/s\n", lv_type_name(type), x->n_cols,
+           th, median(raw[0], NULL) * 1e-9, median(raw[1], NULL) * 1e-9, probe->mac_name, median(raw[2], NULL) * 1e-9);
+    for (uint32_t l = 0; l < kt.n_level; l++) {
+        const double (*c)[N_ROUND] = (const double (*)[N_ROUND])r + l * n_case;
+
+        if (kt.only_level ? !listed(kt.only_level, kt.level[l].level) : l + 1 < kt.n_level)
+            continue;
+        printf("  %-10s", kt.level[l].level);
+        for (uint32_t i = 0; i < n_tok; i++)
+            printf(" | %u: %.2f time, %.2f read, %.0f GMAC/s, %.2f peak", toks[i], median(c[0], c[i]),
+                   median(c[i], raw[0]), median(c[i], NULL) * mac_per_byte * toks[i] * 1e-9,
+                   median(c[i], raw[2]) * mac_per_byte * toks[i]);
+        printf(" | pack %.1f GB/s, %.2f copy\n", median(c[n_tok], NULL) * 1e-9, median(c[n_tok], raw[1]));
+    }
+    fflush(stdout);
 }
 
 void kt_bench_gemm(void)
 {
     uint8_t *mem = lv_region_new(BLOCK_BYTES, true);
+    uint32_t toks[CAP_TOK], n_tok = 0;
+    struct lv_probe probe;
 
     if (!mem) {
         printf("no memory for %" PRIu64 " bytes\n", BLOCK_BYTES);
         return;
     }
+    for (const char *p = kt.rows ? kt.rows : "1,4,8,16,32,64"; p && n_tok < CAP_TOK;) {
+        const unsigned long v = strtoul(p, NULL, 10);
+
+        toks[n_tok++] = v < 1 ? 1 : v > MAX_TOK ? MAX_TOK : (uint32_t)v;
+        p = strchr(p, ',');
+        p = p ? p + 1 : NULL;
+    }
+    lv_probe_init(&probe, lv_cpu_detect());
     memset(mem, 0x11, BLOCK_BYTES); /* a scale of 6e-4 in f16, small in f32 and bf16: no NaN, no subnormals */
     kt_reseed(0);
-    const struct lv_act x = kt_act(MAX_TOK, N_COLS, KT_X_RANDOM);
+    const uint32_t n_cols = kt.n_cols >= 256 && kt.n_cols <= MAX_COLS ? kt.n_cols / 256 * 256 : 1536;
+    const struct lv_act x = kt_act(MAX_TOK, n_cols, KT_X_RANDOM);
 
-    for (uint32_t l = 0; l < kt.n_level; l++) {
-        if (kt.only_level ? strcmp(kt.only_level, kt.level[l].level) != 0 : l + 1 < kt.n_level)
-            continue;
-#define LV_X(TYPE, name)                                     \
-    if (!kt.only_type || !strcmp(kt.only_type, #name))       \
-        bench_type(&kt.level[l], LV_TYPE_##TYPE, mem, &x);
-        LV_KERN_TYPES(LV_X)
+#define LV_X(TYPE, name)                                                                          \
+    for (uint32_t th = 1; th <= MAX_THREAD && listed(kt.only_type, #name); th++)                  \
+        if (!kt.n_thread || kt.n_thread == th)                                                    \
+            bench_type(LV_TYPE_##TYPE, mem, &x, &probe, toks, n_tok, th);
+    LV_KERN_TYPES(LV_X)
 #undef LV_X
-    }
     kt_free_all();
     lv_region_free(mem, BLOCK_BYTES);
 }

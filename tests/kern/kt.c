@@ -35,8 +35,15 @@ bool kt_init(int argc, char **argv)
             kt.only_level = argv[++i];
         else if (!strcmp(argv[i], "--type") && i + 1 < argc)
             kt.only_type = argv[++i];
+        else if (!strcmp(argv[i], "--rows") && i + 1 < argc)
+            kt.rows = argv[++i];
+        else if (!strcmp(argv[i], "--threads") && i + 1 < argc)
+            kt.n_thread = (uint32_t)strtoul(argv[++i], NULL, 10);
+        else if (!strcmp(argv[i], "--cols") && i + 1 < argc)
+            kt.n_cols = (uint32_t)strtoul(argv[++i], NULL, 10);
         else {
-            fprintf(stderr, "usage: %s [--seed N] [--bench [--level NAME] [--type NAME]]\n", argv[0]);
+            fprintf(stderr, "usage: %s [--seed N] [--bench [--level NAME,..] [--type NAME,..] [--rows N,..] [--cols N] "
+                    "[--threads N]]\n", argv[0]);
             return false;
         }
     }

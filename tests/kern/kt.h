@@ -18,7 +18,9 @@
 struct kt {
     uint64_t seed;   /* --seed N, printed */
     bool bench;      /* --bench */
-    const char *only_level, *only_type; /* of the bench: --level NAME (else the best), --type q4_k (else all) */
+    const char *only_level, *only_type; /* of the bench, lists: --level (else the best), --type q4_k (else all) */
+    const char *rows;                   /* --rows 1,4 */
+    uint32_t n_thread, n_cols;          /* --threads (0: each), --cols (0: 1536) */
     struct lv_rng rng;
     uint32_t n_level;
     struct lv_kern level[8]; /* level[0] is "ref" */

@@ -56,6 +56,17 @@ static void test_table(void **state)
     assert_string_equal(k.level, "ref");
     lv_kern_init(&k, lv_cpu_level("avx512vnni"));
     assert_string_equal(k.level, "avx512vnni");
+#elif defined(__aarch64__)
+    lv_kern_init(&k, LV_CPU_NEON);
+    assert_string_equal(k.level, "neon");
+    lv_kern_init(&k, LV_CPU_NEON | LV_CPU_I8MM);
+    assert_string_equal(k.level, "neon");
+    lv_kern_init(&k, LV_CPU_DOTPROD | LV_CPU_I8MM);
+    assert_string_equal(k.level, "ref");
+    lv_kern_init(&k, lv_cpu_level("dotprod"));
+    assert_string_equal(k.level, "dotprod");
+    lv_kern_init(&k, lv_cpu_level("i8mm"));
+    assert_string_equal(k.level, "i8mm");
 #endif
     lv_kern_init(&k, lv_cpu_detect());
     for (uint32_t t = 0; t < LV_TYPE_MAX; t++) { /* every type of a file has kernels, and nothing else has */

@@ -41,17 +41,24 @@ unsigned vt_levels(const struct vt_level **levels)
     static const struct {
         const char *name;
         uint32_t flags;
-    } all[] = { { "avx2", LV_CPU_AVX2 }, { "avx512", LV_CPU_AVX2 | LV_CPU_AVX512 } };
-    static struct vt_level have[2];
+    } all[] = {
+#if defined(__aarch64__)
+        { "neon", LV_CPU_NEON }
+#else
+        { "avx2", LV_CPU_AVX2 }, { "avx512", LV_CPU_AVX2 | LV_CPU_AVX512 }
+#endif
+    };
+    static struct vt_level have[sizeof all / sizeof all[0]];
     static unsigned n;
 
     if (!have[0].name) {
         have[0].name = "none";
-        for (unsigned i = 0; i < 2; i++) {
+        for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
             if ((lv_cpu_detect() & all[i].flags) != all[i].flags) {
                 printf("level %s: not on this CPU, not tested\n", all[i].name);
                 continue;
             }
+            printf("level %s\n", all[i].name);
             have[n].name = all[i].name;
             lv_kern_init_vec(&have[n++].kern, all[i].flags);
         }

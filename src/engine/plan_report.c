@@ -1,0 +1,179 @@
+/* lever_plan: what lever_open would do with the memory. lever_predict: what that gives on a device. */
+#include <math.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "engine/engine.h"
+
+_Static_assert(LEVER_PLAN_ITEMS >= LV_PLAN_ITEMS, "a plan has more items than its report");
+
+/* Chain lengths of seq.c. */
+#define CHAIN_STREAMED 12u
+#define CHAIN_RESIDENT 4u
+
+/* Share of draft tokens that the target agrees with, before anything was measured; chat and code lie about it. */
+#define ACCEPTANCE 0.8
+/* Of the int8 peak, at the row counts of a round; only used for a device without a staircase. */
+#define MAC_SHARE 0.5
+
+static uint64_t matrix_bytes(const struct lv_program *p)
+{
+    uint64_t n = 0;
+
+    for (uint32_t i = 0; i < p->n_w; i++)
+        n += p->w[i].n_groups * p->w[i].group_bytes;
+    return n;
+}
+
+/* The least budget: what the plan says to one that is far too small. */
+static uint64_t least_budget(const struct lever_engine *e)
+{
+    const struct lv_plan_input in = { .target = &e->target,
+                                      .budget = 1,
+                                      .base_bytes = lv_memory_resident(),
+                                      .n_worker = lv_pool_n(e->pool),
+                                      .n_ctx = e->opt.n_ctx,
+                                      .ring_bytes = e->opt.ring_bytes,
+                                      .slot_bytes = e->opt.slot_bytes };
+    struct lever_error err = { .status = LEVER_OK };
+    struct lv_plan plan;
+
+    lv_plan(&plan, &in, &err);
+    return err.least_memory;
+}
+
+static enum lever_status fill(struct lever_engine *e, struct lever_plan_report *r, struct lever_error *err)
+{
+    const struct lv_plan *plan = &e->plan;
+    const struct lv_program *p = e->target.program;
+    const struct lv_instance_spec *spec = &plan->target;
+    const struct lv_weight *head = &p->w[p->w_head];
+
+    r->budget = plan->budget;
+    r->total = plan->total;
+    r->least = plan->budget == LEVER_MEMORY_UNLIMITED ? 0 : least_budget(e);
+    r->n_item = plan->n_item;
+    for (uint32_t i = 0; i < plan->n_item; i++) {
+        r->item[i].name = plan->item[i].name;
+        r->item[i].bytes = plan->item[i].bytes;
+    }
+    r->n_ctx = e->opt.n_ctx;
+    r->n_threads = lv_pool_n(e->pool);
+    r->uses_draft = e->uses_draft;
+    r->kernels = e->kern.level;
+    r->head_bytes = head->n_groups * head->group_bytes;
+    for (uint32_t i = 0; i < p->n_w; i++)
+        if (i != p->w_head)
+            r->macs_per_row += (uint64_t)p->w[i].n_rows * p->w[i].n_cols;
+    /* The placement itself, so that the bytes are those that will be read. */
+    LV_TRY(lv_place(&e->target.place, e->target.program, spec->pin_bytes, spec->stream_head, spec->slot_bytes, err));
+    r->pinned_bytes = e->target.place.pinned_bytes;
+    r->streamed_bytes = e->target.place.streamed_bytes;
+    if (e->target.place.n_extent) {
+        r->slot_bytes = spec->slot_bytes;
+        r->n_slot = spec->n_ring_slot < e->target.place.n_extent ? spec->n_ring_slot : e->target.place.n_extent;
+        r->ring_bytes = r->n_slot * lv_slot_bytes(e->target.place.max_extent);
+    }
+    if (e->uses_draft) {
+        r->draft_bytes = matrix_bytes(e->draft.program);
+        r->n_draft = e->opt.spec_draft_n_max ? e->opt.spec_draft_n_max
+                     : r->streamed_bytes     ? CHAIN_STREAMED
+                                             : CHAIN_RESIDENT;
+    }
+    return LEVER_OK;
+}
+
+enum lever_status lever_plan(const struct lever_options *opt, struct lever_plan_report *out, struct lever_error *err)
+{
+    if (!opt || opt->size < offsetof(struct lever_options, draft_path) || !out || out->size < sizeof out->size)
+        return LV_FAIL(err, LEVER_E_ARG, "lever_plan: opt (made by lever_options_default) and out, with its size set, are "
+                       "required");
+    struct lever_engine *e = LV_NEW(struct lever_engine);
+    struct lever_plan_report r = { .size = out->size };
+    struct lever_options o;
+    enum lever_status st;
+
+    if (!e)
+        return LV_FAIL(err, LEVER_E_NOMEM, "engine: %zu bytes", sizeof *e);
+    lever_options_default(&o, sizeof o);
+    memcpy(&o, opt, opt->size < sizeof o ? opt->size : sizeof o);
+    o.size = sizeof o;
+    o.vocab_only = false;
+    st = lv_engine_open_planned(e, &o, err);
+    if (st >= 0)
+        st = fill(e, &r, err);
+    lever_close(e);
+    if (st < 0)
+        return st;
+    memcpy(out, &r, out->size < sizeof r ? out->size : sizeof r);
+    return LEVER_OK;
+}
+
+/* ---- prediction ---- */
+
+/* Seconds of a pass's matmuls, body only: the measured staircase between two steps, else a share of the peak. */
+static double compute_seconds(const struct lever_plan_report *p, const struct lever_profile *d, double rows)
+{
+    const uint32_t n = d->n_stair < LEVER_PROFILE_STAIRS ? d->n_stair : LEVER_PROFILE_STAIRS;
+    const double macs = (double)p->macs_per_row;
+
+    if (!n)
+        return d->peak_mac > 0 ? rows * macs / (MAC_SHARE * d->peak_mac) : 0;
+    for (uint32_t i = 0; i < n; i++) {
+        const double hi = d->stair[i].rows, s = d->stair[i].seconds;
+
+        if (rows > hi)
+            continue;
+        if (!i)
+            return s * macs;
+        const double lo = d->stair[i - 1].rows, s0 = d->stair[i - 1].seconds;
+
+        return (s0 + (s - s0) * (rows - lo) / (hi - lo)) * macs;
+    }
+    return d->stair[n - 1].seconds * macs * rows / d->stair[n - 1].rows;
+}
+
+/* A streamed byte crosses the memory bus twice: as it arrives and as it is used. */
+static double target_seconds(const struct lever_plan_report *p, const struct lever_profile *d, double rows)
+{
+    const double traffic = ((double)p->pinned_bytes + 2 * (double)p->streamed_bytes) / d->dram;
+    const double compute = compute_seconds(p, d, rows) + (double)p->head_bytes / d->dram;
+
+    return compute > traffic ? compute : traffic;
+}
+
+enum lever_status lever_predict(const struct lever_plan_report *plan, const struct lever_profile *d,
+                                struct lever_prediction *out, struct lever_error *err)
+{
+    struct lever_prediction r = { .tokens_per_round = 1 };
+
+    if (!plan || !d || !out || plan->size < sizeof *plan || d->size < sizeof *d || out->size < sizeof *out)
+        return LV_FAIL(err, LEVER_E_ARG, "lever_predict: plan, profile and out, with their sizes set, are required");
+    if (!(d->dram > 0))
+        return LV_FAIL(err, LEVER_E_ARG, "the device profile has no \"dram\" rate, a number above 0 is expected");
+    if (plan->streamed_bytes && !(d->flash_rate > 0))
+        return LV_FAIL(err, LEVER_E_ARG, "the device profile has no \"flash_rate\", a number above 0 is expected");
+    const double stream = plan->streamed_bytes ? (double)plan->streamed_bytes / d->flash_rate : 0;
+    const double plain = target_seconds(plan, d, 1);
+
+    r.plain_tok_per_s = 1 / (stream > plain ? stream : plain);
+    r.stream_seconds = stream;
+    r.target_seconds = target_seconds(plan, d, 1 + plan->n_draft);
+    if (plan->n_draft) {
+        r.draft_seconds = plan->n_draft * (double)plan->draft_bytes / d->dram;
+        r.tokens_per_round = (1 - pow(ACCEPTANCE, plan->n_draft + 1)) / (1 - ACCEPTANCE);
+    }
+    /* While the draft runs, the ring fills; that much need not be waited for later. */
+    double wait = stream;
+
+    if (stream > 0) {
+        const double ring = (double)plan->ring_bytes / d->flash_rate;
+
+        wait -= r.draft_seconds < ring ? r.draft_seconds : ring;
+    }
+    r.round_seconds = (wait > r.target_seconds ? wait : r.target_seconds) + r.draft_seconds;
+    r.tok_per_s = r.tokens_per_round / r.round_seconds;
+    r.size = out->size;
+    *out = r;
+    return LEVER_OK;
+}
