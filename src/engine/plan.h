@@ -4,6 +4,10 @@
 
 #include "engine/instance.h"
 
+/* Draft tokens of a chain a round when nothing else is asked for: when a pass waits for the disk, and when it does not. */
+#define LV_CHAIN_STREAMED 12u
+#define LV_CHAIN_RESIDENT 4u
+
 struct lv_plan_input {
     const struct lv_instance *target, *draft; /* opened, not loaded; draft may be NULL */
     uint64_t budget;       /* LEVER_MEMORY_UNLIMITED or bytes */

@@ -7,10 +7,6 @@
 
 _Static_assert(LEVER_PLAN_ITEMS >= LV_PLAN_ITEMS, "a plan has more items than its report");
 
-/* Chain lengths of seq.c. */
-#define CHAIN_STREAMED 12u
-#define CHAIN_RESIDENT 4u
-
 /* Share of draft tokens that the target agrees with, before anything was measured; chat and code lie about it. */
 #define ACCEPTANCE 0.8
 /* Of the int8 peak, at the row counts of a round; only used for a device without a staircase. */
@@ -77,8 +73,8 @@ static enum lever_status fill(struct lever_engine *e, struct lever_plan_report *
     if (e->uses_draft) {
         r->draft_bytes = matrix_bytes(e->draft.program);
         r->n_draft = e->opt.spec_draft_n_max ? e->opt.spec_draft_n_max
-                     : r->streamed_bytes     ? CHAIN_STREAMED
-                                             : CHAIN_RESIDENT;
+                     : r->streamed_bytes     ? LV_CHAIN_STREAMED
+                                             : LV_CHAIN_RESIDENT;
     }
     return LEVER_OK;
 }

@@ -5,8 +5,6 @@
 #include "engine/seq.h"
 #include "engine/stairs.h"
 
-#define CHAIN_STREAMED 12  /* draft tokens a round when a pass waits for the disk, */
-#define CHAIN_RESIDENT 4   /* and when it does not */
 #define BACKGROUND_BATCHES 200 /* most a pass can hide; the tree is full long before */
 #define LOSING_ROUNDS 8    /* rounds before speculation is judged */
 #define PLAIN_ROUNDS 48    /* and how long it rests when it loses */
@@ -143,7 +141,7 @@ static enum lever_status draft_chain(lever_seq *q, uint32_t n_rows, uint32_t dep
     uint32_t k = e->opt.spec_draft_n_max;
 
     if (!k)
-        k = e->target.stream ? CHAIN_STREAMED : CHAIN_RESIDENT;
+        k = e->target.stream ? LV_CHAIN_STREAMED : LV_CHAIN_RESIDENT;
     k = k < n_rows - 1 ? k : n_rows - 1;
     k = k < depth ? k : depth;
     q->draft.n_open = q->draft.n_child = 1;
