@@ -40,6 +40,9 @@ LV_KERN_TYPES(LV_X)
     lv_gemm_fn lv_gemm_##name##_amx;
 LV_KERN_INT_TYPES(LV_X)
 #undef LV_X
+#define LV_X(TYPE, name) lv_gemm_fn lv_gemm_##name##_wide_avx512; /* called by the _avx512 one */
+LV_KERN_INT_TYPES(LV_X)
+#undef LV_X
 
 /* arm64: packing is the reference, floats have the base level only. */
 #define LV_X(TYPE, name)                 \

@@ -1,6 +1,6 @@
 #include <arm_neon.h>
 
-#include "kern/arm/unroll.h"
+#include "kern/unroll.h"
 #include "kern/probe.h"
 
 #define N_ACC 16

@@ -174,7 +174,7 @@ static void bench_type(enum lv_type type, uint8_t *mem, const struct lv_act *x, 
         }
         for (uint32_t i = 0; i < n_case; i++) /* levels beside each other */
             for (uint32_t l = 0; l < kt.n_level; l++) {
-                if (kt.only_level ? !listed(kt.only_level, kt.level[l].level) : l + 1 < kt.n_level)
+                if (kt.only_level ? !listed(kt.only_level, kt.level[l].level) : l != kt.best)
                     continue;
                 j.k = &kt.level[l];
                 j.run = i < n_tok ? run_gemm : run_pack;
@@ -187,7 +187,7 @@ static void bench_type(enum lv_type type, uint8_t *mem, const struct lv_act *x, 
     for (uint32_t l = 0; l < kt.n_level; l++) {
         const double (*c)[N_ROUND] = (const double (*)[N_ROUND])r + l * n_case;
 
-        if (kt.only_level ? !listed(kt.only_level, kt.level[l].level) : l + 1 < kt.n_level)
+        if (kt.only_level ? !listed(kt.only_level, kt.level[l].level) : l != kt.best)
             continue;
         printf("  %-10s", kt.level[l].level);
         for (uint32_t i = 0; i < n_tok; i++)

@@ -48,16 +48,18 @@ bool kt_init(int argc, char **argv)
         }
     }
     /* A level without kernels of its own reports the name of a lower one. */
-    for (unsigned i = 0; (name = lv_cpu_level_name(flags, i)) && kt.n_level < 8; i++) {
+    for (unsigned i = 0; (name = lv_cpu_level_name(flags, i)) && kt.n_level + KT_EMULATED < KT_LEVELS; i++) {
         struct lv_kern *k = &kt.level[kt.n_level];
 
         lv_kern_init(k, flags & lv_cpu_level(name));
         if (!strcmp(k->level, name))
             kt.n_level++;
     }
+    kt.best = kt.n_level - 1;
+    kt.n_level += kt_emulated_levels(&kt.level[kt.n_level], flags);
     printf("seed %" PRIu64 ", levels:", kt.seed);
     for (uint32_t i = 0; i < kt.n_level; i++)
-        printf(" %s", kt.level[i].level);
+        printf("%s %s", i ? ";" : "", kt.level[i].level);
     printf("\n");
     return true;
 }

@@ -15,6 +15,9 @@
 #include "base/rng.h"
 #include "kern/kern.h"
 
+#define KT_LEVELS 10
+#define KT_EMULATED 2
+
 struct kt {
     uint64_t seed;   /* --seed N, printed */
     bool bench;      /* --bench */
@@ -22,8 +25,8 @@ struct kt {
     const char *rows;                   /* --rows 1,4 */
     uint32_t n_thread, n_cols;          /* --threads (0: each), --cols (0: 1536) */
     struct lv_rng rng;
-    uint32_t n_level;
-    struct lv_kern level[8]; /* level[0] is "ref" */
+    uint32_t n_level, best;          /* best: the highest one of this CPU */
+    struct lv_kern level[KT_LEVELS]; /* level[0] is "ref"; the emulated ones are last */
 };
 extern struct kt kt;
 
@@ -62,6 +65,10 @@ struct lv_act kt_act(uint32_t n_rows, uint32_t n_cols, enum kt_acts kind);
 
 /* Same bits, or both NaN. */
 bool kt_same(float a, float b);
+
+/* emulated.c: tables of the levels whose new instructions are emulated; at most KT_EMULATED. Returns how many this CPU
+ * can run: the rest of their code needs the level below. */
+uint32_t kt_emulated_levels(struct lv_kern *k, uint32_t cpu_flags);
 
 /* bench_gemm.c */
 void kt_bench_gemm(void);

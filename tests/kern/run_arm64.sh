@@ -48,7 +48,7 @@ run_all() {
     run "$1" test_pack "levels: $2"
     run "$1" test_kern_vec "level neon"
 }
-run_all cortex-a53 "ref neon"
-run_all cortex-a76 "ref neon dotprod"
-run_all max "ref neon dotprod i8mm"
+run_all cortex-a53 "ref; neon"
+run_all cortex-a76 "ref; neon; dotprod"
+run_all max "ref; neon; dotprod; i8mm"
 exit $bad

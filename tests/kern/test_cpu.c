@@ -54,8 +54,14 @@ static void test_table(void **state)
     assert_string_equal(k.level, "avx2");
     lv_kern_init(&k, LV_CPU_AVX512 | LV_CPU_AVX512VNNI);
     assert_string_equal(k.level, "ref");
+    lv_kern_init(&k, lv_cpu_level("avxvnni"));
+    assert_string_equal(k.level, "avxvnni");
     lv_kern_init(&k, lv_cpu_level("avx512vnni"));
     assert_string_equal(k.level, "avx512vnni");
+    lv_kern_init(&k, lv_cpu_level("amx") & ~LV_CPU_AVX512VNNI);
+    assert_string_equal(k.level, "avxvnni");
+    lv_kern_init(&k, lv_cpu_level("amx")); /* asks the CPU once more */
+    assert_true(!strcmp(k.level, "amx") || !strcmp(k.level, "avx512vnni"));
 #elif defined(__aarch64__)
     lv_kern_init(&k, LV_CPU_NEON);
     assert_string_equal(k.level, "neon");

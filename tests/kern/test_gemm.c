@@ -64,16 +64,20 @@ static uint32_t columns(enum lv_type type, uint32_t n_blk)
     return n_blk * (lv_type_traits(type)->block_len == 256 ? 256 : 32);
 }
 
-/* Shapes: 1, 2, 3, 7 and many blocks; each token count up to 64 once; offsets; unaligned groups. */
+/* Shapes: few and many blocks, around the eight that AMX kernels unpack at a time; each token count up to 64 once, then
+ * some beyond; offsets; unaligned groups. */
 static void test_shapes(void **state)
 {
     const enum lv_type type = *(const enum lv_type *)*state;
-    const uint32_t n_blk[] = { 1, 2, 3, 7 };
+    const uint32_t n_blk[2][8] = { { 1, 2, 3, 7, 8, 13, 18, 28 }, { 1, 2, 3, 1, 2, 1, 3, 2 } }; /* of 32, of 256 */
+    const uint32_t beyond[] = { 65, 80, 97, 130, 150 };
     const size_t gap[] = { 0, 2, 32 };
 
-    for (uint32_t n_tok = 1; n_tok <= 64; n_tok++) {
-        const struct shape s = { n_blk[n_tok % 4], n_tok % 3, n_tok, n_tok % 2 * 5 };
-        const uint32_t n_cols = columns(type, n_tok == 5 ? 20 : s.n_blk);
+    for (uint32_t i = 1; i <= 64 + sizeof beyond / sizeof beyond[0]; i++) {
+        const uint32_t n_tok = i <= 64 ? i : beyond[i - 65];
+        const bool is_k = lv_type_traits(type)->block_len == 256;
+        const struct shape s = { n_blk[is_k][(n_tok + n_tok / 8) % 8], n_tok % 3, n_tok, n_tok % 2 * 5 };
+        const uint32_t n_cols = columns(type, s.n_blk);
 
         kt_reseed(n_tok);
         const uint8_t *rows = kt_rows(type, N, n_cols, KT_W_RANDOM, 0);

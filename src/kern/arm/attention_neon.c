@@ -1,7 +1,7 @@
 /* Attention products. 16 lanes are four registers. A register tile is up to TILE_Q queries by one or two sets
  * of 16 lanes, each register with its own fma chain; the tile loop shares every load and conversion of K or V between
  * queries and every broadcast between registers. */
-#include "kern/arm/unroll.h"
+#include "kern/unroll.h"
 #include "kern/arm/vec_neon.h"
 #include "kern/vec.h"
 

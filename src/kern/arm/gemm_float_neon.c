@@ -1,7 +1,7 @@
 /* Float weights: 32 rows as eight vectors of 4, one fused multiply-add a column, 1 to 3 tokens a tile. */
 #include <arm_neon.h>
 
-#include "kern/arm/unroll.h"
+#include "kern/unroll.h"
 #include "kern/gemm_list.h"
 #include "kern/r32.h"
 

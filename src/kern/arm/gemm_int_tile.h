@@ -11,7 +11,7 @@
 
 #include <arm_neon.h>
 
-#include "kern/arm/unroll.h"
+#include "kern/unroll.h"
 #include "kern/gemm_list.h"
 #include "kern/r32.h"
 

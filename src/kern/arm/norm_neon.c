@@ -1,5 +1,5 @@
 /* Norm and the other simple passes over one row. */
-#include "kern/arm/unroll.h"
+#include "kern/unroll.h"
 #include "kern/arm/vec_neon.h"
 #include "kern/vec.h"
 

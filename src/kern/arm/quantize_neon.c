@@ -1,6 +1,6 @@
 #include <float.h>
 
-#include "kern/arm/unroll.h"
+#include "kern/unroll.h"
 #include "kern/arm/vec_neon.h"
 #include "kern/vec.h"
 

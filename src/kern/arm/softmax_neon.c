@@ -1,4 +1,4 @@
-#include "kern/arm/unroll.h"
+#include "kern/unroll.h"
 #include "kern/arm/vec_neon.h"
 #include "kern/vec.h"
 

@@ -1,8 +1,8 @@
-/* The tile instructions that the AMX kernel needs, GFNI that comes with them, and the same in C where LV_EMULATE is defined, so that the kernel
- * is tested on machines without them.
+/* The tile instructions that the AMX kernel needs, GFNI that comes with them, and the same in C where LV_EMULATE is
+ * defined, so that the kernel is tested on machines without them.
  *
- * A product takes up to 16 rows of activations (signed bytes, a tile of 16 or 32 columns) and the lines of 16 weight rows
- * (signed bytes): exactly the shape of R32, where a line is 16 rows by 4 columns. Four products can be under way.
+ * A product takes up to 16 rows of activations (signed bytes, a tile of 16 or 32 columns) and the lines of 16 weight
+ * rows (signed bytes): exactly the shape of R32, where a line is 16 rows by 4 columns. Four products can be under way.
  *
  * threads   tile registers belong to a thread: lv_amx_begin() .. lv_amx_end() around each kernel call
  * The assembly is ours because the intrinsics of gcc 12 say too little about the memory they touch: the compiler may

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "kern/vec.h"
-#include "kern/x86/unroll.h"
+#include "kern/unroll.h"
 #include "kern/x86/vec_avx2.h"
 
 #define TILE_Q    6  /* 6 x 2 accumulators, 2 vectors, 1 broadcast: 15 of 16 registers */

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "kern/vec.h"
-#include "kern/x86/unroll.h"
+#include "kern/unroll.h"
 #include "kern/x86/vec_avx512.h"
 
 #define WIDE_Q    6 /* queries of the highest tile of 4 vectors (K blocks, or 16 dims of V) */

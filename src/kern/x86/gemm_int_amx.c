@@ -1,12 +1,14 @@
-/* Integer weights by AMX tiles, for 16 tokens and more.
+/* Integer weights by AMX tiles, for 10 tokens and more.
  *
- * 256 columns of a group at a time are unpacked to signed bytes and f32 scales; then each tile of 8 to 12
- * tokens runs over them. The tile unit gives the integer sums of 32 columns through a small ring in memory; the float
- * steps and their order are those of the contract, so the result is bitwise that of the other levels. */
+ * 256 columns of a group at a time are unpacked to signed bytes and f32 scales; then tiles of 8 to 16 tokens
+ * by 16 rows run over them, accumulators in registers. The tile unit gives the integer sums of 32 columns (16 of
+ * Q6_K) through a ring in memory, three products ahead of the float steps; these and their order are those of the
+ * contract, so the result is bitwise that of the other levels. The float steps, and the stores of tiles beside them,
+ * are the limit: docs/SPEED.md. */
 #include "kern/gemm_list.h"
 #include "kern/x86/amx_tile.h"
 #include "kern/x86/r32_avx512.h"
-#include "kern/x86/unroll.h"
+#include "kern/unroll.h"
 
 #ifdef LV_EMULATE
 #define NAME(name) lv_gemm_##name##_amx_emulated
@@ -14,37 +16,11 @@
 #define NAME(name) lv_gemm_##name##_amx
 #endif
 
-#define MIN_TOK 16
+#define MIN_TOK 10   /* fewer: storing tiles takes longer than the dots of the level below */
+#define MIN_TILE_TOK 8
 #define TILE_TOK 16
-#define PASS_TILES 4
-#define N_BLK 8 /* blocks of 32 columns in a chunk */
-#define AHEAD 3 /* products from begin to use */
-
-/* 256 columns of 32 rows, unpacked. */
-struct chunk {
-    __attribute__((aligned(64))) int8_t q[2][N_BLK][8][64]; /* rows 0..15 or 16..31, block, line */
-    struct scales s;
-    __attribute__((aligned(64))) float k[N_BLK][2][LV_GROUP_ROWS]; /* Q6_K: the two scales of a block */
-};
-
-/* The tokens of a tile for the columns of the chunk. */
-struct x_tile {
-    const int8_t *q; /* first token, first column */
-    __attribute__((aligned(32))) float d[TILE_TOK][N_BLK];
-    __attribute__((aligned(32))) float sd[TILE_TOK][N_BLK];
-};
-
-struct state {
-    struct lv_amx amx;
-    uint32_t n_tile, n_blk;
-    size_t stride_q;
-    const uint8_t *next; /* bytes to ask for meanwhile, n_line lines of them each quad */
-    uint32_t n_line;
-    struct chunk ch;
-    struct x_tile x[PASS_TILES];
-    struct lv_amx_sums ring[LV_AMX_SLOTS];
-    __attribute__((aligned(64))) float acc[PASS_TILES][2][TILE_TOK][16];
-};
+#define PASS_TILES 4 /* what they need stays in the first-level cache */
+#define AHEAD 3      /* products from begin to use */
 
 /* Where bit i of the result of an affine map of bytes comes from: row i is a mask of bits, in byte 7 - i. */
 #define NIBBLE_LOW 0x0102040800000000ull
@@ -101,58 +77,31 @@ INLINE __m512i signed_quants(enum lv_type type, const uint8_t *kb, uint32_t c, u
     return _mm512_ternarylogic_epi32(lo, _mm512_set1_epi8(15), hi, 0xea); /* (lo & 15) | hi */
 }
 
-/* Block b of the chunk: sub-block b of a k-block of 256, or a k-block of 32. m = b % 4 is a constant. */
-INLINE void unpack_block(enum lv_type type, struct chunk *ch, const uint8_t *kb, uint32_t b, uint32_t m)
-{
-    const uint32_t c = lv_r32_block_len(type) == 256 ? b : 0;
+#define CHUNK_QUANTS signed_quants
+#include "kern/x86/chunk_avx512.h"
 
-    for (uint32_t h = 0; h < 2; h++) {
-        LV_UNROLL
-        for (uint32_t i = 0; i < 8; i++)
-            _mm512_store_si512(ch->q[h][b][i], signed_quants(type, kb, c, m, i, h));
-        if (type == LV_TYPE_Q4_K || type == LV_TYPE_Q5_K)
-            continue;
-        _mm512_store_ps(ch->s.d[b] + 16 * h, scale_of(type, &ch->s, kb, c, h));
-        if (lv_r32_has_min(type))
-            _mm512_store_ps(ch->s.m[b] + 16 * h, min_of(type, &ch->s, kb, c, h));
-        if (type == LV_TYPE_Q6_K) {
-            __m512 k[2];
+/* The tokens of a tile for the columns of the chunk. */
+struct x_tile {
+    const int8_t *q; /* first token, first column */
+    __attribute__((aligned(32))) float d[TILE_TOK][N_BLK];
+    __attribute__((aligned(32))) float sd[TILE_TOK][N_BLK];
+};
 
-            scales_q6(k, kb, c, m, h);
-            _mm512_store_ps(ch->k[b][0] + 16 * h, k[0]);
-            _mm512_store_ps(ch->k[b][1] + 16 * h, k[1]);
-        }
-    }
-}
+/* One call's working memory, on the stack: 30 KiB. */
+struct state {
+    struct lv_amx amx;
+    uint32_t n_tile, n_blk;
+    size_t stride_q;
+    const uint8_t *next; /* bytes to ask for meanwhile, n_line lines of them each quad */
+    uint32_t n_line;
+    struct chunk ch;
+    struct x_tile x[PASS_TILES];
+    struct lv_amx_sums ring[LV_AMX_SLOTS];
+    __attribute__((aligned(64))) float acc[PASS_TILES][2][TILE_TOK][16];
+};
 
-INLINE void unpack(enum lv_type type, struct chunk *ch, const uint8_t *kb, uint32_t n_blk)
-{
-    const uint32_t kb_bytes = LV_GROUP_ROWS * lv_r32_block_bytes(type);
-
-    if (lv_r32_block_len(type) == 32) {
-        for (uint32_t b = 0; b < n_blk; b++)
-            unpack_block(type, ch, kb + b * kb_bytes, b, 0);
-        return;
-    }
-    if (type != LV_TYPE_Q6_K)
-        scales_k(&ch->s, kb);
-    for (uint32_t c = 0; c < N_BLK; c += 4) {
-        LV_UNROLL
-        for (uint32_t m = 0; m < 4; m++)
-            unpack_block(type, ch, kb, c + m, m);
-    }
-}
-
-/* What differs in the float steps. */
-enum kind { PLAIN, MIN, TWO_SCALES };
-
-INLINE enum kind kind_of(enum lv_type type)
-{
-    return type == LV_TYPE_Q6_K ? TWO_SCALES : lv_r32_has_min(type) ? MIN : PLAIN;
-}
-
-/* Integers below 2^22 to f32 by two additions: beside tile instructions these run twice as fast as a conversion, because
- * the second multiplier of the vector unit sleeps. */
+/* Integers below 2^22 to f32 by two additions: beside tile instructions these run twice as fast as a conversion,
+ * because the second multiplier of the vector unit sleeps. */
 INLINE __m512 f32_sums(const int32_t *s)
 {
     const __m512i v = _mm512_add_epi32(_mm512_load_si512(s), _mm512_set1_epi32(0x4b400000)); /* 1.5 * 2^23 */
@@ -301,17 +250,16 @@ INLINE void pass(enum lv_type type, float *y, size_t stride_y, const uint8_t *gr
 {
     const uint32_t n_tile = (n_tok + TILE_TOK - 1) / TILE_TOK, n = (n_tok + n_tile - 1) / n_tile;
     const uint32_t n_sub = x->n_cols / 32;
-    const uint32_t chunk_bytes = LV_GROUP_ROWS * lv_r32_block_bytes(type) * (256 / lv_r32_block_len(type));
     const enum kind kind = kind_of(type);
-    run_fn *const run_n = (kind == PLAIN ? runs_PLAIN : kind == MIN ? runs_MIN : runs_TWO_SCALES)[n - 8];
+    run_fn *const run_n = (kind == PLAIN ? runs_PLAIN : kind == MIN ? runs_MIN : runs_TWO_SCALES)[n - MIN_TILE_TOK];
     struct state s;
 
     s.n_tile = n_tile;
     s.stride_q = x->n_cols;
-    s.n_line = (chunk_bytes / 64 + n_tile * 4 - 1) / (n_tile * 4);
+    s.n_line = (chunk_bytes(type) / 64 + n_tile * 4 - 1) / (n_tile * 4);
     memset(s.acc, 0, n_tile * sizeof s.acc[0]);
     lv_amx_begin(&s.amx, n, kind == TWO_SCALES ? 16 : 32);
-    for (uint32_t b0 = 0; b0 < n_sub; b0 += N_BLK, group += chunk_bytes) {
+    for (uint32_t b0 = 0; b0 < n_sub; b0 += N_BLK, group += chunk_bytes(type)) {
         s.n_blk = n_sub - b0 < N_BLK ? n_sub - b0 : N_BLK;
         unpack(type, &s.ch, group, s.n_blk);
         for (uint32_t i = 0; i < n_tile; i++) {
@@ -324,7 +272,7 @@ INLINE void pass(enum lv_type type, float *y, size_t stride_y, const uint8_t *gr
                     load_scales(s.x[i].sd[t], x->sd + (size_t)(first + t) * n_sub + b0, s.n_blk);
             }
         }
-        s.next = group + chunk_bytes;
+        s.next = group + chunk_bytes(type) + AHEAD_BYTES;
         if (s.n_blk >= 4)
             run_n(&s);
         if (s.n_blk % 4)
@@ -357,6 +305,12 @@ INLINE void gemm(enum lv_type type, lv_gemm_fn *few, float *y, size_t stride_y, 
     }
 }
 
-#define LV_X(TYPE, name)                                                                                               lv_gemm_fn NAME(name);                                                                                             void NAME(name)(float *y, size_t stride_y, const uint8_t *group, const struct lv_act *x, uint32_t t0,                             uint32_t n_tok)                                                                                    {                                                                                                                      gemm(LV_TYPE_##TYPE, lv_gemm_##name##_avx512, y, stride_y, group, x, t0, n_tok);                               }
+#define LV_X(TYPE, name)                                                                                    \
+    lv_gemm_fn NAME(name);                                                                                  \
+    void NAME(name)(float *y, size_t stride_y, const uint8_t *group, const struct lv_act *x, uint32_t t0,  \
+                    uint32_t n_tok)                                                                         \
+    {                                                                                                       \
+        gemm(LV_TYPE_##TYPE, lv_gemm_##name##_avx512, y, stride_y, group, x, t0, n_tok);                    \
+    }
 LV_KERN_INT_TYPES(LV_X)
 #undef LV_X

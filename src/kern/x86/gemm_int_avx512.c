@@ -1,17 +1,14 @@
-/* Integer weights by vpdpbusd: 32 rows as two vectors of 16, 1 to 6 tokens a tile.
+/* Integer weights by vpdpbusd: 32 rows as two vectors of 16, 1 to 8 tokens, unpacked in registers; more tokens go to
+ * gemm_wide_avx512.c.
  *
- * The token count of a tile and the type are constants of inlined functions, so each pair is its own
- * straight code; the order of the steps for one (row, token) is the same in all. */
+ * The token count and the type are constants of inlined functions, so each pair is its own straight code; the order of
+ * the steps for one (row, token) is the same in all. */
 #include "kern/gemm_list.h"
 #include "kern/x86/r32_avx512.h"
 
-/* Six tokens by two vectors are twelve dot chains: enough to hide the latency of vpdpbusd (5), and
- * with the float accumulators they still fit the 32 registers. */
-#define TILE_TOK 6
-
-/* How far ahead of the reader lines are asked for: the hardware prefetcher stops at page ends and alone
- * reaches half the bandwidth. */
-#define AHEAD_BYTES 2560
+/* All tokens of a call in one tile, so that a byte from memory is looked at once: with 8 the float accumulators no
+ * longer fit the registers, which costs less than a second pass. */
+#define TILE_TOK 8
 
 /* Minus offset * (sum of x over the columns), as a start value. pair: two sums of 16 columns. */
 INLINE __m512i start(enum lv_type type, const int16_t *pair, uint32_t part)
@@ -29,17 +26,18 @@ INLINE __m512i start(enum lv_type type, const int16_t *pair, uint32_t part)
     return _mm512_dpwssd_epi32(zero, _mm512_set1_epi32(both), _mm512_set1_epi16(off));
 }
 
-/* Asks for a share of the lines that lie AHEAD_BYTES further: step i of sub-block m. The requests are spread over all
- * steps, because a burst fills the line buffers and stalls the loads behind it. */
+/* Asks for a share of the lines that lie ahead: step i of sub-block m. The hardware prefetcher stops at page ends and
+ * alone reaches half the bandwidth; a burst of requests fills the line buffers and stalls the loads behind it, so they are
+ * spread over all steps, in assembly because the compiler would move them together. */
 INLINE void prefetch(enum lv_type type, const uint8_t *kb, uint32_t c, uint32_t m, uint32_t i)
 {
     const bool is_k = lv_r32_block_len(type) == 256;
     const uint32_t bytes = LV_GROUP_ROWS * lv_r32_block_bytes(type) / (is_k ? 2 : 1); /* of n_step steps */
     const uint32_t n_step = is_k ? 32 : 8, n_line = (bytes + 63) / 64, step = 8 * m + i;
-    const char *p = (const char *)kb + AHEAD_BYTES + c / 4 * bytes;
+    const uint8_t *p = kb + (is_k ? 3072 : 2560) + c / 4 * bytes;
 
     for (uint32_t l = step * n_line / n_step; l < (step + 1) * n_line / n_step; l++)
-        _mm_prefetch(p + 64 * l, _MM_HINT_T0);
+        __asm__ volatile("prefetcht0 %0" : : "m"(p[64 * l]) : "memory");
 }
 
 INLINE void dots(enum lv_type type, uint32_t n_tok, __m512i s[TILE_TOK][2], const uint8_t *kb, uint32_t c, uint32_t m,
@@ -155,24 +153,19 @@ INLINE void tile(enum lv_type type, uint32_t n_tok, float *y, size_t stride_y, c
     }
 }
 
-/* Tiles of nearly equal size. */
+/* n_tok <= TILE_TOK */
 INLINE void gemm(enum lv_type type, float *y, size_t stride_y, const uint8_t *group, const struct lv_act *x,
                  uint32_t t0, uint32_t n_tok)
 {
-    for (uint32_t n_tile = (n_tok + TILE_TOK - 1) / TILE_TOK; n_tile; n_tile--) {
-        const uint32_t n = (n_tok + n_tile - 1) / n_tile;
-
-        switch (n) {
-        case 1: tile(type, 1, y, stride_y, group, x, t0); break;
-        case 2: tile(type, 2, y, stride_y, group, x, t0); break;
-        case 3: tile(type, 3, y, stride_y, group, x, t0); break;
-        case 4: tile(type, 4, y, stride_y, group, x, t0); break;
-        case 5: tile(type, 5, y, stride_y, group, x, t0); break;
-        default: tile(type, 6, y, stride_y, group, x, t0); break;
-        }
-        y += n * stride_y;
-        t0 += n;
-        n_tok -= n;
+    switch (n_tok) {
+    case 1: tile(type, 1, y, stride_y, group, x, t0); break;
+    case 2: tile(type, 2, y, stride_y, group, x, t0); break;
+    case 3: tile(type, 3, y, stride_y, group, x, t0); break;
+    case 4: tile(type, 4, y, stride_y, group, x, t0); break;
+    case 5: tile(type, 5, y, stride_y, group, x, t0); break;
+    case 6: tile(type, 6, y, stride_y, group, x, t0); break;
+    case 7: tile(type, 7, y, stride_y, group, x, t0); break;
+    default: tile(type, TILE_TOK, y, stride_y, group, x, t0); break;
     }
 }
 
@@ -180,7 +173,10 @@ INLINE void gemm(enum lv_type type, float *y, size_t stride_y, const uint8_t *gr
     void lv_gemm_##name##_avx512(float *y, size_t stride_y, const uint8_t *group, const struct lv_act *x, \
                                  uint32_t t0, uint32_t n_tok)                                             \
     {                                                                                                     \
-        gemm(LV_TYPE_##TYPE, y, stride_y, group, x, t0, n_tok);                                           \
+        if (n_tok > TILE_TOK)                                                                             \
+            lv_gemm_##name##_wide_avx512(y, stride_y, group, x, t0, n_tok);                               \
+        else                                                                                              \
+            gemm(LV_TYPE_##TYPE, y, stride_y, group, x, t0, n_tok);                                       \
     }
 LV_KERN_INT_TYPES(LV_X)
 #undef LV_X

@@ -1,7 +1,7 @@
 #include <immintrin.h>
 
 #include "kern/probe.h"
-#include "kern/x86/unroll.h"
+#include "kern/unroll.h"
 
 #define N_ACC 12 /* independent sums: latency 4 at 2 a cycle needs 8, a few more hide the loop */
 #define N_MAC 8  /* here only the last addition waits for the one before; more would not fit the registers */

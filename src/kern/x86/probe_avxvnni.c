@@ -1,7 +1,7 @@
 #include <immintrin.h>
 
 #include "kern/probe.h"
-#include "kern/x86/unroll.h"
+#include "kern/unroll.h"
 
 #define N_ACC 12
 

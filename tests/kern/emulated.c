@@ -1,0 +1,44 @@
+#include "cpu/cpu.h"
+#include "kern/gemm_list.h"
+#include "kern/kt.h"
+
+#if defined(__x86_64__)
+
+#define LV_X(TYPE, name)                          \
+    lv_gemm_fn lv_gemm_##name##_avxvnni_emulated; \
+    lv_gemm_fn lv_gemm_##name##_amx_emulated;
+LV_KERN_INT_TYPES(LV_X)
+#undef LV_X
+
+uint32_t kt_emulated_levels(struct lv_kern *k, uint32_t cpu_flags)
+{
+    const uint32_t avx2 = lv_cpu_level("avx2"), avx512 = lv_cpu_level("avx512vnni") & ~LV_CPU_AVXVNNI;
+    uint32_t n = 0;
+
+    if ((cpu_flags & avx2) == avx2) {
+        lv_kern_init(&k[n], avx2);
+#define LV_X(TYPE, name) k[n].gemm[LV_TYPE_##TYPE] = lv_gemm_##name##_avxvnni_emulated;
+        LV_KERN_INT_TYPES(LV_X)
+#undef LV_X
+        k[n++].level = "avxvnni, emulated";
+    }
+    if ((cpu_flags & avx512) == avx512) {
+        lv_kern_init(&k[n], avx512);
+#define LV_X(TYPE, name) k[n].gemm[LV_TYPE_##TYPE] = lv_gemm_##name##_amx_emulated;
+        LV_KERN_INT_TYPES(LV_X)
+#undef LV_X
+        k[n++].level = "amx, emulated";
+    }
+    return n;
+}
+
+#else
+
+uint32_t kt_emulated_levels(struct lv_kern *k, uint32_t cpu_flags)
+{
+    (void)k;
+    (void)cpu_flags;
+    return 0;
+}
+
+#endif
