@@ -163,7 +163,7 @@ static void next_phase(struct lv_draft *d)
         for (uint32_t i = d->n_spine; i < d->n_batch; i++)
             row[n++] = i;
         atomic_store(&d->phase, DRAFT_HEAD);
-        lv_exec_begin_head(x, row, n);
+        lv_exec_begin_head(x, row, n, LV_HEAD_LOGITS);
         break;
     case DRAFT_HEAD:
         atomic_store(&d->phase, DRAFT_RANK);

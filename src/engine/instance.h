@@ -59,8 +59,9 @@ void lv_instance_close(struct lv_instance *m); /* accepts a zeroed or half-built
 enum lever_status lv_instance_forward(struct lv_instance *m, const int32_t *token, const struct lv_pass *pass,
                                       struct lever_error *err);
 
-/* Logits of n <= LV_HEAD_ROWS rows of the last forward, in LV_BUF_LOGITS. With a streamed head: exactly once for
+/* The head of n <= LV_HEAD_ROWS rows of the last forward: lv_exec_head. With a streamed head: exactly once for
  * each forward that succeeded, also if no logits are wanted. */
-enum lever_status lv_instance_head(struct lv_instance *m, const uint32_t *row, uint32_t n, struct lever_error *err);
+enum lever_status lv_instance_head(struct lv_instance *m, const uint32_t *row, uint32_t n, enum lv_head head,
+                                   struct lever_error *err);
 
 #endif

@@ -392,6 +392,12 @@ static bool prepare(const struct lv_sampler *s, struct cands *c, float *logits, 
     return true;
 }
 
+bool lv_sampler_is_argmax(const struct lv_sampler *s)
+{
+    return s->temperature == 0.0f && !s->n_bias && s->repeat_penalty == 1.0f && s->presence_penalty == 0.0f
+           && s->frequency_penalty == 0.0f;
+}
+
 int32_t lv_sampler_draw(const struct lv_sampler *s, float *logits, const int32_t *history, uint64_t n_history,
                         uint64_t position, void *scratch)
 {

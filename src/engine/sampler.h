@@ -44,6 +44,9 @@ void lv_sampler_deinit(struct lv_sampler *s);
 /* Bytes of scratch lv_sampler_draw needs, aligned to 8; about 4 a token. */
 uint64_t lv_sampler_scratch_bytes(const struct lv_sampler *s);
 
+/* A draw is the lowest token with the largest logit, whatever the text. */
+bool lv_sampler_is_argmax(const struct lv_sampler *s);
+
 /* logits   [n_vocab], overwritten
  * history  [n_history] tokens before the position (prompt and output), oldest first; only the last penalty_last_n are
  *          looked at, and none when the penalties are off. Ids outside the vocabulary are passed over.

@@ -53,6 +53,17 @@ struct lv_pass {
     const int32_t *path;     /* slots */
 };
 
+/* What of the head's product is wanted. */
+enum lv_head {
+    LV_HEAD_LOGITS, /* all of it, in LV_BUF_LOGITS */
+    LV_HEAD_TOP     /* the largest logit of each row: lv_exec_top. Nothing is written to LV_BUF_LOGITS */
+};
+
+struct lv_top {
+    float logit;
+    uint32_t id;
+};
+
 struct lv_exec_job; /* counters of the op that runs */
 
 struct lv_exec {
@@ -76,6 +87,9 @@ struct lv_exec {
     uint8_t **scratch;              /* [n_worker] repacked group, or attention scores */
     uint64_t scratch_bytes;
 
+    enum lv_head head;              /* of the run */
+    struct lv_top *top;             /* [n_worker][LV_HEAD_ROWS] largest logits that each worker has seen */
+
     struct lv_exec_job *job;
     void (*call)(void *ctx, uint32_t i, unsigned worker); /* of lv_exec_begin_call */
     void *call_ctx;
@@ -93,13 +107,18 @@ bool lv_exec_init(struct lv_exec *x, const struct lv_program *p, uint32_t n_work
 enum lever_status lv_exec_forward(struct lv_exec *x, struct lv_kv *kv, const struct lv_pass *pass,
                                   struct lever_error *err);
 
-/* Final norm and head for n <= LV_HEAD_ROWS rows of the last forward: logits in LV_BUF_LOGITS. */
-enum lever_status lv_exec_head(struct lv_exec *x, const uint32_t *row, uint32_t n, struct lever_error *err);
+/* Final norm and head for n <= LV_HEAD_ROWS rows of the last forward. */
+enum lever_status lv_exec_head(struct lv_exec *x, const uint32_t *row, uint32_t n, enum lv_head head,
+                               struct lever_error *err);
+
+/* After a head of LV_HEAD_TOP: the largest logit of its row i and the lowest token that has it. A NaN is chosen only
+ * if all are NaN, then of token 0. */
+struct lv_top lv_exec_top(const struct lv_exec *x, uint32_t i);
 
 /* The same in pieces, so that another executor's workers can run it: begin, then lv_exec_work by any
  * workers until LV_WORK_END, then lv_exec_result. The pass must stay until then. */
 void lv_exec_begin_forward(struct lv_exec *x, struct lv_kv *kv, const struct lv_pass *pass);
-void lv_exec_begin_head(struct lv_exec *x, const uint32_t *row, uint32_t n);
+void lv_exec_begin_head(struct lv_exec *x, const uint32_t *row, uint32_t n, enum lv_head head);
 /* fn(ctx, i, worker) for i = 0 .. n - 1. */
 void lv_exec_begin_call(struct lv_exec *x, uint32_t n, void (*fn)(void *ctx, uint32_t i, unsigned worker), void *ctx);
 enum lv_work lv_exec_work(struct lv_exec *x, unsigned worker);

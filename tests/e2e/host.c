@@ -66,11 +66,27 @@ static bool row_logits(struct host *h, uint32_t n, float *logits)
 
         for (; k < LV_HEAD_ROWS && r + k < n; k++)
             row[k] = r + k;
-        if (lv_exec_head(&h->m.exec, row, k, &err) < 0)
+        if (lv_exec_head(&h->m.exec, row, k, LV_HEAD_LOGITS, &err) < 0)
             return failed(&err);
         for (uint32_t i = 0; i < k; i++)
             memcpy(logits + (size_t)(r + i) * n_vocab, lv_exec_row(&h->m.exec, LV_BUF_LOGITS, i),
                    n_vocab * sizeof *logits);
+        if (lv_exec_head(&h->m.exec, row, k, LV_HEAD_TOP, &err) < 0)
+            return failed(&err);
+        for (uint32_t i = 0; i < k; i++) {
+            const float *l = logits + (size_t)(r + i) * n_vocab;
+            const struct lv_top top = lv_exec_top(&h->m.exec, i);
+            uint32_t best = 0;
+
+            for (uint32_t t = 1; t < n_vocab; t++)
+                if (l[t] > l[best])
+                    best = t;
+            if (top.id != best || top.logit != l[best]) {
+                fprintf(stderr, "row %u: top is token %u (%g), expected %u (%g)\n", r + i, top.id, (double)top.logit,
+                        best, (double)l[best]);
+                return false;
+            }
+        }
     }
     return true;
 }

@@ -130,7 +130,7 @@ static void run_model(bool use_side, double share, bool stream_head, uint64_t sl
         if (lv_instance_forward(&m, token, &pass, &err) < 0)
             fail_msg("%s", err.message);
         memcpy(out, m.exec.buf[LV_BUF_X], n_x * sizeof *out);
-        if (lv_instance_head(&m, rows, N_ROW, &err) < 0)
+        if (lv_instance_head(&m, rows, N_ROW, LV_HEAD_LOGITS, &err) < 0)
             fail_msg("%s", err.message);
         memcpy(out + n_x, m.exec.buf[LV_BUF_LOGITS], n_l * sizeof *out);
     }
