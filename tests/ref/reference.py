@@ -5,6 +5,8 @@ Weights are dequantized to f32, norms and softmax run in f64, activations are no
 the KV cache is f32. Nothing is shared with the engine's C code.
 
   reference.py run MODEL.gguf --ids 1,2,3 [-n 32]    one JSON record on stdout
+  reference.py nll MODEL.gguf --ids-file FILE [--window 250]
+                                        negative log-likelihood of a text, one JSON record on stdout
   reference.py check GOLDEN.jsonl --models DIR [--only NAME]
                                         largest differences from another implementation's records
 
@@ -212,6 +214,17 @@ def difference(model, rec):
     return max(d), sum(d) / len(d), wrong
 
 
+def nll(model, name, path, window):
+    """Mean negative log-likelihood of each token but the first of every window; no window knows the one before."""
+    ids = [int(t) for t in open(path, encoding="utf-8").read().replace(",", " ").split()]
+    windows = [ids[i:i + window] for i in range(0, len(ids) - window + 1, window)]
+    total = 0.0
+    for w in windows:
+        out = model.forward(np.array(w), [], len(w))
+        total += sum(logsumexp(out[i]) - float(out[i][w[i + 1]]) for i in range(len(w) - 1))
+    return {"model": name, "nll": round(total / sum(len(w) - 1 for w in windows), 6), "windows": windows}
+
+
 FILES = {  # names of the records of forward.jsonl -> files
     "smol.gguf": "smollm2-135m-instruct-q4_1.gguf",
     "draft.gguf": "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
@@ -253,6 +266,10 @@ def main():
     p.add_argument("model")
     p.add_argument("--ids", required=True, help="token ids, with commas")
     p.add_argument("-n", type=int, default=32, help="greedy tokens")
+    p = sub.add_parser("nll")
+    p.add_argument("model")
+    p.add_argument("--ids-file", required=True, help="token ids")
+    p.add_argument("--window", type=int, default=250, help="tokens of a window")
     p = sub.add_parser("check")
     p.add_argument("golden")
     p.add_argument("--models", default=os.environ.get("LEVER_MODELS", os.path.expanduser("~/.cache/lever/models")))
@@ -260,6 +277,11 @@ def main():
     args = top.parse_args()
     if args.command == "check":
         return check(args)
+    if args.command == "nll":
+        names = {v: k for k, v in FILES.items()}
+        name = os.path.basename(args.model)
+        print(json.dumps(nll(Model(args.model, args.int8), names.get(name, name), args.ids_file, args.window)))
+        return 0
     ids = [int(t) for t in args.ids.split(",")]
     print(json.dumps({"model": os.path.basename(args.model), "ids": ids,
                       **record(Model(args.model, args.int8), ids, args.n)}))
