@@ -19,7 +19,7 @@ struct lv_exec_job {
     _Atomic uint32_t n_inside; /* workers that look at this job: begin() waits for them */
     _Atomic uint32_t n_done; /* units of this op */
     _Atomic bool stop;       /* cancelled or failed */
-    _Atomic uint64_t *next;  /* [max_part] serial << 32 | next unit */
+    _Atomic uint64_t *next;  /* [max_part][n_worker] serial << 32 | next unit; a lane each */
     _Atomic uint32_t *n_used; /* [max_part] finished units of a streamed segment */
 
     const struct lv_op *op; /* [n_op] */
@@ -92,7 +92,7 @@ bool lv_exec_init(struct lv_exec *x, const struct lv_program *p, uint32_t n_work
         ok = ok && x->rope_cs[i];
     }
     x->job = lv_arena_take(a, 1, sizeof *x->job);
-    _Atomic uint64_t *next = lv_arena_take(a, LV_EXEC_MAX_PARTS, sizeof *next);
+    _Atomic uint64_t *next = lv_arena_take(a, (uint64_t)LV_EXEC_MAX_PARTS * n_worker, sizeof *next);
     _Atomic uint32_t *n_used = lv_arena_take(a, LV_EXEC_MAX_PARTS, sizeof *n_used);
 
     x->scratch = lv_arena_take(a, n_worker, sizeof *x->scratch);
@@ -148,13 +148,26 @@ static uint32_t op_units(const struct lv_exec *x, const struct lv_op *op)
     return n;
 }
 
-/* Groups a worker takes at once: about 64 KiB of weights, yet several chunks for each worker. */
+/* Groups a worker takes at once: about 384 KiB of weights, yet several chunks for each worker. */
 static uint32_t matmul_grain(const struct lv_exec *x, const struct lv_weight *w)
 {
-    const uint32_t by_size = (uint32_t)((64 * 1024 + w->group_bytes - 1) / w->group_bytes);
+    const uint32_t by_size = (uint32_t)((384 * 1024 + w->group_bytes - 1) / w->group_bytes);
     const uint32_t by_share = w->n_groups / (x->n_worker * 8) + 1;
 
     return by_size < by_share ? by_size : by_share;
+}
+
+/* Resident segments are cut into a lane a worker: who reads on where it stopped finds the lines that it asked for. Then it
+ * helps in other lanes. Streamed segments have one, so that they are used up in the order of the stream. */
+static uint32_t lanes(const struct lv_exec *x, const struct lv_segment *seg)
+{
+    return seg && seg->r32 ? x->n_worker : 1;
+}
+
+/* First group of a lane; of lane `lanes`: the end. */
+static uint32_t lane_at(const struct lv_exec *x, const struct lv_segment *seg, uint32_t lane)
+{
+    return (uint32_t)((uint64_t)seg->n_groups * lane / lanes(x, seg));
 }
 
 /* Resets the counters and publishes op i_op. Called by one thread, when no unit is in work. */
@@ -168,25 +181,29 @@ static void begin_op(struct lv_exec *x, uint64_t serial, uint32_t i_op)
 
         atomic_store_explicit(&j->n_done, 0, memory_order_relaxed);
         for (uint32_t i = 0; i < n_part; i++) {
+            const struct lv_segment *seg = op->kind == LV_OP_MATMUL ? x->p->part[op->mm.part + i].seg : NULL;
+
             atomic_store_explicit(&j->n_used[i], 0, memory_order_relaxed);
-            atomic_store_explicit(&j->next[i], serial << 32, memory_order_release);
+            for (uint32_t l = 0; l < lanes(x, seg); l++)
+                atomic_store_explicit(&j->next[i * x->n_worker + l], serial << 32 | (seg ? lane_at(x, seg, l) : 0),
+                                      memory_order_release);
         }
     }
     atomic_store(&j->at, serial << 32 | i_op);
     lv_event_bump(x->event);
 }
 
-/* Takes up to `grain` of n_unit units; returns their count, 0 also when the op is over. */
-static uint32_t take(_Atomic uint64_t *next, uint64_t serial, uint32_t n_unit, uint32_t grain, uint32_t *first)
+/* Takes up to `grain` units before `end`; returns their count, 0 also when the op is over. */
+static uint32_t take(_Atomic uint64_t *next, uint64_t serial, uint32_t end, uint32_t grain, uint32_t *first)
 {
     uint64_t cur = atomic_load_explicit(next, memory_order_acquire);
 
     for (;;) {
         const uint32_t at = (uint32_t)cur;
 
-        if (cur >> 32 != serial || at >= n_unit)
+        if (cur >> 32 != serial || at >= end)
             return 0;
-        const uint32_t n = n_unit - at < grain ? n_unit - at : grain;
+        const uint32_t n = end - at < grain ? end - at : grain;
 
         if (atomic_compare_exchange_weak_explicit(next, &cur, cur + n, memory_order_acq_rel, memory_order_acquire)) {
             *first = at;
@@ -278,36 +295,53 @@ static void matmul_chunk(struct lv_exec *x, const struct lv_op *op, const struct
     }
 }
 
-/* One chunk of a matmul. */
-static enum lv_work work_matmul(struct lv_exec *x, const struct lv_op *op, uint64_t at, unsigned worker)
+/* A chunk of one lane of part i. */
+static enum lv_work work_lane(struct lv_exec *x, const struct lv_op *op, uint64_t at, uint32_t i, uint32_t lane,
+                              unsigned worker)
 {
     struct lv_exec_job *j = x->job;
+    const struct lv_part *t = &x->p->part[op->mm.part + i];
+    const struct lv_segment *seg = t->seg;
+    _Atomic uint64_t *next = &j->next[i * x->n_worker + lane];
+    const uint32_t end = lane_at(x, seg, lane + 1);
+    const uint64_t cur = atomic_load_explicit(next, memory_order_acquire);
+    const uint8_t *streamed = NULL;
+    uint32_t first;
+
+    if (cur >> 32 != at >> 32 || (uint32_t)cur >= end)
+        return LV_WORK_NONE;
+    if (!seg->r32 && !(streamed = x->src.take(x->src.ctx, seg->i_extent)))
+        return LV_WORK_STREAM;
+    const uint32_t grain = streamed ? 1 : matmul_grain(x, &x->p->w[op->mm.w[t->i_w]]);
+    const uint32_t n = take(next, at >> 32, end, grain, &first);
+
+    if (!n)
+        return LV_WORK_NONE;
+    matmul_chunk(x, op, t, streamed, first, n, worker);
+    if (streamed && atomic_fetch_add(&j->n_used[i], n) + n == seg->n_groups)
+        x->src.give(x->src.ctx, seg->i_extent);
+    finish_units(x, at, n);
+    return LV_WORK_CHUNK;
+}
+
+/* One chunk of a matmul: of the worker's own lanes, then of others. */
+static enum lv_work work_matmul(struct lv_exec *x, const struct lv_op *op, uint64_t at, unsigned worker)
+{
     enum lv_work none = LV_WORK_NONE;
 
-    for (uint32_t i = 0; i < op->mm.n_part; i++) {
-        const struct lv_part *t = &x->p->part[op->mm.part + i];
-        const struct lv_segment *seg = t->seg;
-        const uint64_t next = atomic_load_explicit(&j->next[i], memory_order_acquire);
-        const uint8_t *streamed = NULL;
-        uint32_t first;
+    for (uint32_t away = 0; away < x->n_worker; away++)
+        for (uint32_t i = 0; i < op->mm.n_part; i++) {
+            const uint32_t n_lane = lanes(x, x->p->part[op->mm.part + i].seg);
 
-        if (next >> 32 != at >> 32 || (uint32_t)next >= seg->n_groups)
-            continue;
-        if (!seg->r32 && !(streamed = x->src.take(x->src.ctx, seg->i_extent))) {
-            none = LV_WORK_STREAM;
-            continue;
+            if (away >= n_lane)
+                continue;
+            const enum lv_work w = work_lane(x, op, at, i, (worker + away) % n_lane, worker);
+
+            if (w == LV_WORK_CHUNK)
+                return w;
+            if (w == LV_WORK_STREAM)
+                none = w;
         }
-        const uint32_t grain = streamed ? 1 : matmul_grain(x, &x->p->w[op->mm.w[t->i_w]]);
-        const uint32_t n = take(&j->next[i], at >> 32, seg->n_groups, grain, &first);
-
-        if (!n)
-            continue;
-        matmul_chunk(x, op, t, streamed, first, n, worker);
-        if (streamed && atomic_fetch_add(&j->n_used[i], n) + n == seg->n_groups)
-            x->src.give(x->src.ctx, seg->i_extent);
-        finish_units(x, at, n);
-        return LV_WORK_CHUNK;
-    }
     return none;
 }
 
