@@ -42,6 +42,19 @@ void lv_help_usage(FILE *f);                        /* the short form: commands 
 void lv_help_command(FILE *f, enum lv_command c); /* all options of a command */
 void lv_help_build_info(FILE *f);                  /* lever --info */
 
+/* ---- trace.c ---- */
+struct lv_trace {
+    const char *path; /* borrowed; NULL: nothing is written */
+    FILE *f;
+    uint64_t n_line;
+    struct lever_stats last;
+};
+enum lever_status lv_trace_open(struct lv_trace *t, const char *path, struct lever_error *err);
+/* After a lever_step that wrote ids[0 .. n). */
+enum lever_status lv_trace_round(struct lv_trace *t, const lever_engine *e, const lever_seq *seq, const int32_t *ids,
+                                 size_t n, struct lever_error *err);
+enum lever_status lv_trace_close(struct lv_trace *t, struct lever_error *err);
+
 /* ---- output.c: stderr, stdout, files ---- */
 int lv_exit_code(enum lever_status st);
 /* "lever: message" on stderr, control characters escaped. */

@@ -104,7 +104,7 @@ const struct lv_opt lv_options[] = {
       "neither use nor keep measurements of earlier runs (plan, probe)", 0, false },
     { { "--no-warmup" }, LV_OPT_FLAG, RUN, AT(ignored), 0, 0, NULL, TUNE,
       "no warm-up run (this build makes none)", 0, false },
-    { { "--trace" }, LV_OPT_FILE, RUN, AT(trace), 0, 0, "FILE", TUNE, "write one JSON object a round", 0, true },
+    { { "--trace" }, LV_OPT_FILE, RUN, AT(trace), 0, 0, "FILE", TUNE, "write one JSON object a round", 0, false },
 
     { { "--profile" }, LV_OPT_FILE, PLAN, AT(profile), 0, 0, "FILE", MEASURE,
       "device to predict for, as lever probe --json prints it; default: this machine, measured before or now", 0, false },

@@ -99,7 +99,7 @@ static enum lever_status take(struct output *o, const lever_engine *e, lever_seq
 }
 
 static enum lever_status generate(const struct lv_args *a, const lever_engine *e, lever_seq *seq, struct output *o,
-                                  struct lever_error *err)
+                                  struct lv_trace *trace, struct lever_error *err)
 {
     int32_t ids[CAP_STEP_TOK];
     enum lever_status st = LEVER_OK;
@@ -117,6 +117,8 @@ static enum lever_status generate(const struct lv_args *a, const lever_engine *e
             return st;
         if (st == LEVER_DONE && n > 0 && lever_token_is_end(e, ids[n - 1]))
             o->finish = "stop";
+        if (lv_trace_round(trace, e, seq, ids, n, err) < 0)
+            return err->status;
         if (take(o, e, seq, ids, n, err) < 0)
             return err->status;
         if (!a->json && !show(o, false))
@@ -227,19 +229,28 @@ static int run_sequence(const struct lv_args *a, lever_engine *e, const struct l
     struct lever_error err = { .status = LEVER_OK };
     struct output o = { .finish = "length" };
     lever_seq *seq = NULL;
+    struct lever_error ignored;
+    struct lv_trace trace;
     enum lever_status st;
     int code;
 
+    if (lv_trace_open(&trace, a->trace, &err) < 0) { /* before the prompt: that may take minutes */
+        lv_progress_end(progress);
+        return lv_report(&err, a->json);
+    }
     lv_text_init(&o.text, a->stop, a->n_stop);
     if ((st = lever_seq_new(e, &a->sampling, &seq, &err)) < 0) {
         lv_progress_end(progress);
+        lv_trace_close(&trace, &ignored);
         return lv_report(&err, a->json);
     }
     lv_interrupt_phase(LV_PHASE_GENERATE, seq);
     st = lever_prompt(seq, prompt->ids, prompt->n_ids, &err);
     lv_progress_end(progress);
     if (st >= 0)
-        st = generate(a, e, seq, &o, &err);
+        st = generate(a, e, seq, &o, &trace, &err);
+    if (lv_trace_close(&trace, st < 0 ? &ignored : &err) < 0 && st >= 0) /* the first error is the one to report */
+        st = err.status;
     if (st == LEVER_E_CANCEL)
         o.finish = "cancelled";
     else if (st < 0)

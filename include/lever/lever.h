@@ -267,6 +267,8 @@ struct lever_stats {
     double seconds_stream_idle;     /* decode time without a read in flight */
     /* engine */
     const char *reader_method;      /* "pread", "uring" */
+    /* sequence */
+    double seconds_stream_wait;     /* decode: a worker without anything to do but wait for the stream, mean of all */
 };
 
 /* seq may be NULL. */

@@ -191,6 +191,7 @@ enum lever_status lever_step(lever_seq *q, int32_t *out, size_t cap_out, size_t 
         return LV_FAIL(err, LEVER_E_ARG, "the text has ended; give another prompt");
     struct lever_engine *e = q->e;
     const uint64_t t0 = lv_now_ns(), busy0 = reader_busy_ns(e), embed0 = e->target.embed.wait_ns + e->draft.embed.wait_ns;
+    const uint64_t wait0 = atomic_load(&e->target.exec.stream_wait_ns);
     const uint64_t bytes0 = e->target.stream ? lv_stream_bytes_read(e->target.stream) : 0;
 
     if (e->target.stream)
@@ -210,6 +211,8 @@ enum lever_status lever_step(lever_seq *q, int32_t *out, size_t cap_out, size_t 
     q->stats.seconds_embed_wait += lv_seconds(e->target.embed.wait_ns + e->draft.embed.wait_ns - embed0);
     if (e->target.stream) {
         q->stats.seconds_stream_idle += busy < ns ? lv_seconds(ns - busy) : 0.0;
+        q->stats.seconds_stream_wait +=
+            lv_seconds(atomic_load(&e->target.exec.stream_wait_ns) - wait0) / (double)e->target.exec.n_worker;
         q->stats.streamed_bytes += lv_stream_bytes_read(e->target.stream) - bytes0;
     }
     if (st < 0)

@@ -93,6 +93,7 @@ struct lv_exec {
     struct lv_exec_job *job;
     void (*call)(void *ctx, uint32_t i, unsigned worker); /* of lv_exec_begin_call */
     void *call_ctx;
+    _Atomic uint64_t stream_wait_ns; /* of all workers together: nothing to do but wait for the stream */
     uint64_t busy_ns;               /* time in forward and head so far */
 };
 

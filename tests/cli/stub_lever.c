@@ -413,6 +413,7 @@ enum lever_status lever_stats(const lever_engine *e, const lever_seq *seq, struc
         out->seconds_prefill = 0.5;
         out->seconds_decode = 2;
         out->seconds_stream_idle = 0.5;
+        out->seconds_stream_wait = 0.125 * (double)seq->n_step;
     }
     return LEVER_OK;
 }

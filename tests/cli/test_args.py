@@ -87,8 +87,7 @@ class Options(Case):
             self.run_error("--logit-bias", value, says="--logit-bias: found \"%s\"" % value)
 
     def test_what_this_build_lacks(self):
-        for args in (["--prune", "on"], ["--draft-head", "q4"], ["--draft-head", "32000"], ["--draft-layers", "4"],
-                     ["--trace", "f"]):
+        for args in (["--prune", "on"], ["--draft-head", "q4"], ["--draft-head", "32000"], ["--draft-layers", "4"]):
             self.run_error(*args, says="not available in this build")
         self.run_error("--speculation", "fast", says="expected auto|off|chain|tree")
         self.run_error("--draft-head", "x1", says="expected auto|full")

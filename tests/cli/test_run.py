@@ -1,5 +1,5 @@
 """lever run: text, JSON, stop strings, characters, exit codes."""
-import random, subprocess
+import json, os, random, subprocess
 from harness import Case, LEVER, main
 
 FIELDS = {"text", "ids", "finish_reason", "prompt_tokens", "tokens", "seconds", "tok_per_s", "rounds", "tokens_per_round",
@@ -138,6 +138,29 @@ class Characters(Case):
             self.assertEqual(self.run_json(m, "-p", "x")["text"], want)
             out = self.lever("run", "-m", m, "-p", "x").stdout.decode()
             self.assertEqual(out, want + "\n")
+
+
+class Trace(Case):
+    def test_a_line_a_round(self):
+        path = os.path.join(self.dir.name, "trace")
+        m = self.model([b"a", b"b"], "round 2", end=0)
+        self.run_json(m, "-p", "x", "-n", "5", "--trace", path)
+        with open(path, encoding="utf-8") as f:
+            lines = [json.loads(line) for line in f]
+        self.assertEqual([len(t["ids"]) for t in lines], [2, 2, 1])
+        self.assertEqual([t["round"] for t in lines], [0, 1, 2])
+        for t in lines:  # of its round alone
+            self.assertEqual((t["rows"], t["stream"]["bytes"], t["stream"]["wait_seconds"]), (2, 100, 0.125))
+
+    def test_cannot_write(self):
+        m = self.model([b"a", b"b"])
+        path = os.path.join(self.dir.name, "no", "trace")
+        r = self.lever("run", "-m", m, "-p", "x", "--trace", path)
+        self.assertEqual((r.returncode, r.stdout), (5, b""))
+        self.assertIn(b"cannot write the trace: No such file", r.stderr)
+        r = self.lever("run", "-m", m, "-p", "x", "--trace", "/dev/full")
+        self.assertEqual((r.returncode, r.stdout), (5, b"ab\n"))
+        self.assertIn(b"/dev/full: writing the trace failed: No space", r.stderr)
 
 
 class Failures(Case):
