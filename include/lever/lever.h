@@ -366,8 +366,8 @@ LEVER_API enum lever_status lever_bench_kernels(const struct lever_bench_kernels
 struct lever_stream_report {
     size_t size; /* set by the caller */
     double raw;                   /* bytes/s: the streamed ranges in file order, 4 reads of a slot in flight, same reader;
-                                   * mean of before and after */
-    double raw_before, raw_after;
+                                   * in turn with passes, mean over their time */
+    double raw_before, raw_after; /* first and last */
     double rate, share;           /* bytes/s that passes used up; rate / raw */
     double idle_share;            /* time without a read in flight */
     double cpu_share;             /* CPU seconds a second: reader threads, and packing where there is compute */

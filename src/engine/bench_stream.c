@@ -14,6 +14,7 @@
 #define RAW_ROUNDS 4      /* at most over the streamed ranges: small models end sooner */
 #define PASSES_SECONDS 3.0
 #define MAX_PASSES 1000u
+#define MAX_TURNS 5
 #define PACK_BLOCK (UINT64_C(32) << 20)
 #define PACK_SECONDS 0.01
 
@@ -24,6 +25,12 @@ struct bench {
     struct lv_extent *range; /* [n_range], owned: what is streamed, in file order */
     uint32_t n_range;
     struct lever_stream_report r;
+};
+
+/* Sums over the turns of passes. */
+struct turns {
+    double seconds, last_seconds, cpu, busy;
+    uint32_t n_pass;
 };
 
 /* ---- raw rate ---- */
@@ -181,18 +188,19 @@ static enum lever_status one_pass(struct bench *b, struct lever_error *err)
     return b->compute ? compute_pass(b, err) : empty_pass(b, err);
 }
 
-static enum lever_status timed_passes(struct bench *b, uint32_t n_pass, struct lever_error *err)
+/* n_pass passes behind one that fills the ring; 0: as many as take PASSES_SECONDS / MAX_TURNS. Adds to what a turn
+ * before it has counted. */
+static enum lever_status timed_passes(struct bench *b, uint32_t n_pass, struct turns *t, struct lever_error *err)
 {
     struct lv_instance *m = &b->e->target;
     struct lv_reader_stats s0, s1;
 
     lv_stream_start(m->stream);
-    LV_TRY(one_pass(b, err)); /* the ring is full only behind the first */
     const uint64_t warm = lv_now_ns();
 
     LV_TRY(one_pass(b, err));
     if (!n_pass) {
-        const double n = PASSES_SECONDS / lv_seconds(lv_now_ns() - warm + 1);
+        const double n = PASSES_SECONDS / MAX_TURNS / lv_seconds(lv_now_ns() - warm + 1);
 
         n_pass = n < 2 ? 2 : n > MAX_PASSES ? MAX_PASSES : (uint32_t)n;
     }
@@ -205,14 +213,42 @@ static enum lever_status timed_passes(struct bench *b, uint32_t n_pass, struct l
     const double seconds = lv_seconds(lv_now_ns() - t0 + 1);
 
     lv_reader_get_stats(m->reader, &s1);
-    const double cpu = reader_cpu(b) - cpu0, idle = 1 - lv_seconds(s1.busy_ns - s0.busy_ns) / seconds;
-
+    t->cpu += reader_cpu(b) - cpu0;
+    t->busy += lv_seconds(s1.busy_ns - s0.busy_ns);
+    t->last_seconds = seconds;
+    t->seconds += seconds;
+    t->n_pass += n_pass;
     lv_stream_stop(m->stream);
-    b->r.n_pass = n_pass;
-    b->r.seconds = seconds;
-    b->r.rate = (double)m->place.streamed_bytes * n_pass / seconds;
-    b->r.idle_share = idle > 0 ? idle : 0;
-    b->r.cpu_reader = cpu > 0 ? cpu / seconds : 0;
+    return LEVER_OK;
+}
+
+/* Passes and raw reads in turn, because the rate of a disk drifts: the raw bytes that a turn could have read are its
+ * time at the mean of the raw rates before and after it. */
+static enum lever_status take_turns(struct bench *b, uint32_t n_pass, struct lever_error *err)
+{
+    struct lever_stream_report *r = &b->r;
+    const uint32_t n_turn = n_pass && n_pass < MAX_TURNS ? n_pass : MAX_TURNS;
+    struct turns t = { 0 };
+    double raw, raw_bytes = 0;
+
+    LV_TRY(raw_rate(b, &r->raw_before, err));
+    raw = r->raw_before;
+    for (uint32_t i = 0; i < n_turn; i++) {
+        LV_TRY(timed_passes(b, n_pass * (i + 1) / n_turn - n_pass * i / n_turn, &t, err));
+        /* Reads of the stopped stream that are still under way stand first in the queue: at most a ring of them. */
+        LV_TRY(raw_rate(b, &r->raw_after, err));
+        raw_bytes += t.last_seconds * (raw + r->raw_after) / 2;
+        raw = r->raw_after;
+    }
+    const double idle = 1 - t.busy / t.seconds;
+
+    r->n_pass = t.n_pass;
+    r->seconds = t.seconds;
+    r->rate = (double)b->e->target.place.streamed_bytes * t.n_pass / t.seconds;
+    r->raw = raw_bytes / t.seconds;
+    r->share = raw_bytes > 0 ? r->rate / r->raw : 0;
+    r->idle_share = idle > 0 ? idle : 0;
+    r->cpu_reader = t.cpu > 0 ? t.cpu / t.seconds : 0;
     return LEVER_OK;
 }
 
@@ -225,12 +261,7 @@ static enum lever_status run(struct bench *b, uint32_t n_pass, struct lever_erro
     const struct lv_flash_job job = raw_job(b);
 
     LV_TRY(lv_flash_cached(&job, lv_instance_path(&e->target, b->range[0].i_file), &r->looks_cached, &r->reread, err));
-    LV_TRY(raw_rate(b, &r->raw_before, err));
-    LV_TRY(timed_passes(b, n_pass, err));
-    /* Reads of the stopped stream that are still under way stand first in the queue: at most a ring of them. */
-    LV_TRY(raw_rate(b, &r->raw_after, err));
-    r->raw = (r->raw_before + r->raw_after) / 2;
-    r->share = r->raw > 0 ? r->rate / r->raw : 0;
+    LV_TRY(take_turns(b, n_pass, err));
     if (b->compute)
         r->cpu_pack = pack_seconds(b) * r->n_pass / r->seconds;
     r->cpu_share = r->cpu_reader + r->cpu_pack;
