@@ -82,6 +82,8 @@ json_t *lv_json_uint(uint64_t n);
 json_t *lv_json_real(double x); /* not finite: 0 */
 json_t *lv_json_ids(const int32_t *ids, size_t n);
 json_t *lv_json_error(const struct lever_error *err);
+/* A line of JSON; drops the object. False: no memory, or the object is NULL (json_pack's answer to a missing part). */
+bool lv_json_write(FILE *f, json_t *object);
 /* Prints the one object of --json and drops it; NULL (json_pack's answer to a missing part) is
  * an error. Returns an exit code. */
 int lv_json_print(json_t *object);

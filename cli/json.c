@@ -54,17 +54,24 @@ json_t *lv_json_error(const struct lever_error *err)
     return o;
 }
 
-int lv_json_print(json_t *object)
+bool lv_json_write(FILE *f, json_t *object)
 {
     char *text = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(12)) : NULL;
 
     json_decref(object);
-    if (!text) {
+    if (!text)
+        return false;
+    fputs(text, f);
+    fputc('\n', f);
+    free(text);
+    return true;
+}
+
+int lv_json_print(json_t *object)
+{
+    if (!lv_json_write(stdout, object)) {
         lv_error("no memory for the JSON output");
         return LV_EXIT_OTHER;
     }
-    fputs(text, stdout);
-    fputc('\n', stdout);
-    free(text);
     return lv_stdout_done() ? LV_EXIT_OK : LV_EXIT_IO;
 }

@@ -1,6 +1,5 @@
 /* --trace: one JSON object a line for each verify pass, figures of that pass alone. */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "cli.h"
@@ -40,13 +39,9 @@ enum lever_status lv_trace_round(struct lv_trace *t, const lever_engine *e, cons
                                  "rate", lv_json_real(seconds > 0 ? (double)GROWN(streamed_bytes) / seconds : 0),
                                  "idle_seconds", lv_json_real(GROWN(seconds_stream_idle)),
                                  "wait_seconds", lv_json_real(GROWN(seconds_stream_wait)));
-    char *text = line ? json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(12)) : NULL;
 
-    json_decref(line);
-    if (!text)
+    if (!lv_json_write(t->f, line))
         return lv_cli_fail(err, LEVER_E_NOMEM, "no memory for the trace");
-    fprintf(t->f, "%s\n", text);
-    free(text);
     t->last = now;
     t->n_line++;
     if (ferror(t->f))

@@ -122,7 +122,7 @@ static void rank_row(void *ctx, uint32_t i, unsigned worker)
     const uint32_t n_kv = d->m->kv.n;
     float *logits = lv_exec_row(&d->m->exec, LV_BUF_LOGITS, i);
     int32_t *history = d->history + (size_t)worker * d->n_history;
-    const bool penalties = s->repeat_penalty != 1.0f || s->presence_penalty != 0.0f || s->frequency_penalty != 0.0f;
+    const bool penalties = lv_sampler_has_penalties(s);
 
     if (penalties) {
         memcpy(history, d->text, n_kv * sizeof *history);

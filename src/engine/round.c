@@ -22,8 +22,7 @@ void lv_round_init(lever_seq *q)
 static enum lever_status head(lever_seq *q, const uint32_t *row, uint32_t n, struct lever_error *err)
 {
     q->n_head_row = 0;
-    q->top_only = lv_sampler_is_argmax(&q->sampler);
-    LV_TRY(lv_instance_head(&q->e->target, row, n, q->top_only ? LV_HEAD_TOP : LV_HEAD_LOGITS, err));
+    LV_TRY(lv_instance_head(&q->e->target, row, n, lv_sampler_is_argmax(&q->sampler) ? LV_HEAD_TOP : LV_HEAD_LOGITS, err));
     memcpy(q->head_row, row, n * sizeof *row);
     q->n_head_row = n;
     return LEVER_OK;
@@ -45,7 +44,7 @@ enum lever_status lv_round_head(lever_seq *q, uint32_t row, struct lever_error *
 
 int32_t lv_round_draw(lever_seq *q, uint32_t row, uint32_t n)
 {
-    if (q->top_only)
+    if (lv_sampler_is_argmax(&q->sampler))
         return (int32_t)lv_exec_top(&q->e->target.exec, head_index(q, row)).id;
     memcpy(q->logits, lv_exec_row(&q->e->target.exec, LV_BUF_LOGITS, head_index(q, row)),
            q->sampler.n_vocab * sizeof *q->logits);

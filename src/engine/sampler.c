@@ -156,7 +156,7 @@ static void add_penalties(const struct lv_sampler *s, float *logits, const int32
 {
     uint64_t n = n_history;
 
-    if (s->repeat_penalty == 1.0f && s->presence_penalty == 0.0f && s->frequency_penalty == 0.0f)
+    if (!lv_sampler_has_penalties(s))
         return;
     if (s->penalty_last_n >= 0 && n > (uint64_t)s->penalty_last_n)
         n = (uint64_t)s->penalty_last_n;
@@ -394,8 +394,7 @@ static bool prepare(const struct lv_sampler *s, struct cands *c, float *logits, 
 
 bool lv_sampler_is_argmax(const struct lv_sampler *s)
 {
-    return s->temperature == 0.0f && !s->n_bias && s->repeat_penalty == 1.0f && s->presence_penalty == 0.0f
-           && s->frequency_penalty == 0.0f;
+    return s->temperature == 0.0f && !s->n_bias && !lv_sampler_has_penalties(s);
 }
 
 int32_t lv_sampler_draw(const struct lv_sampler *s, float *logits, const int32_t *history, uint64_t n_history,

@@ -44,6 +44,12 @@ void lv_sampler_deinit(struct lv_sampler *s);
 /* Bytes of scratch lv_sampler_draw needs, aligned to 8; about 4 a token. */
 uint64_t lv_sampler_scratch_bytes(const struct lv_sampler *s);
 
+/* A draw depends on the tokens before it. */
+static inline bool lv_sampler_has_penalties(const struct lv_sampler *s)
+{
+    return s->repeat_penalty != 1.0f || s->presence_penalty != 0.0f || s->frequency_penalty != 0.0f;
+}
+
 /* A draw is the lowest token with the largest logit, whatever the text. */
 bool lv_sampler_is_argmax(const struct lv_sampler *s);
 

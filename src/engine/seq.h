@@ -17,7 +17,6 @@ struct lever_seq {
     bool fresh;          /* row fresh_row of the last forward belongs to text[n - 1] */
     uint32_t fresh_row;
     uint32_t head_row[LV_HEAD_ROWS], n_head_row; /* rows that the last head was for */
-    bool top_only;       /* it was LV_HEAD_TOP: no logits in LV_BUF_LOGITS */
     bool ended;
     float *logits;       /* [n_vocab] */
     void *scratch;

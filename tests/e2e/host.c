@@ -1,5 +1,6 @@
 #include "e2e/host.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,6 +57,27 @@ void host_close(struct host *h)
     memset(h, 0, sizeof *h);
 }
 
+double host_logsumexp(const float *x, uint32_t n)
+{
+    double m = x[0], s = 0;
+
+    for (uint32_t i = 1; i < n; i++)
+        m = x[i] > m ? x[i] : m;
+    for (uint32_t i = 0; i < n; i++)
+        s += exp(x[i] - m);
+    return m + log(s);
+}
+
+uint32_t host_argmax(const float *x, uint32_t n)
+{
+    uint32_t b = 0;
+
+    for (uint32_t i = 1; i < n; i++)
+        if (x[i] > x[b])
+            b = i;
+    return b;
+}
+
 static bool row_logits(struct host *h, uint32_t n, float *logits)
 {
     const uint32_t n_vocab = host_n_vocab(h);
@@ -76,11 +98,8 @@ static bool row_logits(struct host *h, uint32_t n, float *logits)
         for (uint32_t i = 0; i < k; i++) {
             const float *l = logits + (size_t)(r + i) * n_vocab;
             const struct lv_top top = lv_exec_top(&h->m.exec, i);
-            uint32_t best = 0;
+            const uint32_t best = host_argmax(l, n_vocab);
 
-            for (uint32_t t = 1; t < n_vocab; t++)
-                if (l[t] > l[best])
-                    best = t;
             if (top.id != best || top.logit != l[best]) {
                 fprintf(stderr, "row %u: top is token %u (%g), expected %u (%g)\n", r + i, top.id, (double)top.logit,
                         best, (double)l[best]);

@@ -38,6 +38,10 @@ static inline uint32_t host_n_vocab(const struct host *h)
     return h->m.program->shape.n_vocab;
 }
 
+/* Over n logits; the lowest index of the largest. */
+double host_logsumexp(const float *x, uint32_t n);
+uint32_t host_argmax(const float *x, uint32_t n);
+
 /* Folder of real models, or NULL (with the reason printed) when `file` is not there. */
 const char *host_model_path(const char *file);
 

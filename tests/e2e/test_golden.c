@@ -23,27 +23,6 @@ struct tally {
     double worst_mean, worst_top1;
 };
 
-static double logsumexp(const float *x, uint32_t n)
-{
-    double m = x[0], s = 0;
-
-    for (uint32_t i = 1; i < n; i++)
-        m = x[i] > m ? x[i] : m;
-    for (uint32_t i = 0; i < n; i++)
-        s += exp(x[i] - m);
-    return m + log(s);
-}
-
-static uint32_t argmax(const float *x, uint32_t n)
-{
-    uint32_t b = 0;
-
-    for (uint32_t i = 1; i < n; i++)
-        if (x[i] > x[b])
-            b = i;
-    return b;
-}
-
 /* The listed positions of the prompt. */
 static void judge_positions(const json_t *rec, const float *logits, uint32_t n_vocab, const struct tolerance *tol,
                             struct tally *t, const char *name)
@@ -56,7 +35,7 @@ static void judge_positions(const json_t *rec, const float *logits, uint32_t n_v
 
     json_array_foreach(pos, i, p) {
         const float *x = logits + (size_t)json_integer_value(p) * n_vocab;
-        const double ours = logsumexp(x, n_vocab), theirs = json_number_value(json_array_get(lse, i));
+        const double ours = host_logsumexp(x, n_vocab), theirs = json_number_value(json_array_get(lse, i));
         const json_t *list = json_array_get(top, i);
 
         for (size_t k = 0; k < json_array_size(list); k++, n++) {
@@ -87,7 +66,7 @@ static void judge_greedy(const json_t *rec, const float *logits, uint32_t n_voca
     const json_t *greedy = json_object_get(rec, "greedy"), *gap = json_object_get(rec, "gap");
 
     for (size_t i = 0; i < json_array_size(greedy); i++) {
-        const uint32_t got = argmax(logits + (n_prompt - 1 + i) * n_vocab, n_vocab);
+        const uint32_t got = host_argmax(logits + (n_prompt - 1 + i) * n_vocab, n_vocab);
         const uint32_t want = (uint32_t)json_integer_value(json_array_get(greedy, i));
         const double g = json_number_value(json_array_get(gap, i));
 

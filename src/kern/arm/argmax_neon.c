@@ -1,7 +1,7 @@
 #include "kern/arm/vec_neon.h"
 #include "kern/vec.h"
 
-#define CHUNK 512 /* values read twice when they hold a new maximum */
+#define CHUNK 512
 
 /* Maximum of x[n] with NaN passed over, -INFINITY if nothing is left. */
 static float max_of(const float *x, uint32_t n)
@@ -21,22 +21,9 @@ static float max_of(const float *x, uint32_t n)
     return m;
 }
 
+#include "kern/argmax_search.h"
+
 uint32_t lv_argmax_neon(const float *x, uint32_t n, float *value)
 {
-    float best = -INFINITY;
-    uint32_t i = 0; /* where the first value equal to best must be searched */
-
-    for (uint32_t c = 0; c < n; c += CHUNK) {
-        const float m = max_of(x + c, n - c < CHUNK ? n - c : CHUNK);
-        if (m > best) {
-            best = m;
-            i = c;
-        }
-    }
-    while (i < n && x[i] != best)
-        i++;
-    if (i == n) /* all NaN */
-        i = 0;
-    *value = x[i];
-    return i;
+    return argmax_search(x, n, value);
 }

@@ -1,7 +1,7 @@
 #include "kern/vec.h"
 #include "kern/x86/vec_avx512.h"
 
-#define CHUNK 1024 /* values read twice when they hold a new maximum */
+#define CHUNK 1024
 
 /* Maximum of x[n] with NaN passed over, -INFINITY if nothing is left. */
 static float max_of(const float *x, uint32_t n)
@@ -18,22 +18,9 @@ static float max_of(const float *x, uint32_t n)
     return _mm512_reduce_max_ps(_mm512_max_ps(m0, m1));
 }
 
+#include "kern/argmax_search.h"
+
 uint32_t lv_argmax_avx512(const float *x, uint32_t n, float *value)
 {
-    float best = -INFINITY;
-    uint32_t i = 0; /* where the first value equal to best must be searched */
-
-    for (uint32_t c = 0; c < n; c += CHUNK) {
-        const float m = max_of(x + c, n - c < CHUNK ? n - c : CHUNK);
-        if (m > best) {
-            best = m;
-            i = c;
-        }
-    }
-    while (i < n && x[i] != best)
-        i++;
-    if (i == n) /* all NaN */
-        i = 0;
-    *value = x[i];
-    return i;
+    return argmax_search(x, n, value);
 }
