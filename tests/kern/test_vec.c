@@ -388,6 +388,12 @@ static void test_row_end_inside(void **state)
     }
 }
 
+/* What the tests below and those of matmul and packing cover is the whole table. */
+#define SIZE(field) sizeof(((struct lv_kern *)0)->field)
+_Static_assert(sizeof(struct lv_kern) == SIZE(level) + SIZE(gemm) + SIZE(pack) + SIZE(quantize) + SIZE(rms_norm) + SIZE(add)
+               + SIZE(scale) + SIZE(rope) + SIZE(glu) + SIZE(f16_from_f32) + SIZE(attn_qk) + SIZE(softmax) + SIZE(attn_pv)
+               + SIZE(argmax), "a kernel without a test: write one, then add it here");
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
