@@ -159,7 +159,7 @@ static enum lever_status compute_pass(struct bench *b, struct lever_error *err)
     const struct lv_pass pass = { .n_rows = b->rows, .slot = slot, .path_at = path_at, .path = slot };
 
     LV_TRY(lv_instance_forward(m, token, &pass, err));
-    return lv_instance_head(m, row, n_head, LV_HEAD_TOP, err);
+    return lv_instance_head(m, row, n_head, LV_HEAD_BEST, err);
 }
 
 /* What arrives is given back at once, in the order of a pass. */

@@ -120,18 +120,26 @@ static void rank_row(void *ctx, uint32_t i, unsigned worker)
     const struct lv_sampler *s = &d->sampler;
     const uint32_t row = d->n_spine + i, n_path = d->path_at[row + 1] - d->path_at[row];
     const uint32_t n_kv = d->m->kv.n;
-    float *logits = lv_exec_row(&d->m->exec, LV_BUF_LOGITS, i);
+    void *scratch = (uint8_t *)d->scratch + worker * d->scratch_bytes;
+    struct lv_exec *x = &d->m->exec;
+    struct lv_top top[LV_HEAD_TOP_MAX];
     int32_t *history = d->history + (size_t)worker * d->n_history;
     const bool penalties = lv_sampler_has_penalties(s);
 
+    if (x->head.n_top) {
+        const uint32_t n = lv_exec_top(x, i, top);
+
+        d->n_found[i] = lv_sampler_rank_top(s, top, n, x->head.sharpen > 0.0f ? lv_exec_mass(x, i) : 0.0,
+                                            n_kv + n_path, scratch, d->n_child, d->child[i], d->child_p[i]);
+        return;
+    }
     if (penalties) {
         memcpy(history, d->text, n_kv * sizeof *history);
         for (uint32_t k = 0; k < n_path; k++)
             history[n_kv + k] = d->grow.node[d->path[d->path_at[row] + k]].token;
     }
-    d->n_found[i] = lv_sampler_rank(s, logits, history, penalties ? n_kv + n_path : 0, n_kv + n_path,
-                                    (uint8_t *)d->scratch + worker * d->scratch_bytes, d->n_child, d->child[i],
-                                    d->child_p[i]);
+    d->n_found[i] = lv_sampler_rank(s, lv_exec_row(x, LV_BUF_LOGITS, i), history, penalties ? n_kv + n_path : 0,
+                                    n_kv + n_path, scratch, d->n_child, d->child[i], d->child_p[i]);
 }
 
 static void add_children(struct lv_draft *d)
@@ -163,7 +171,7 @@ static void next_phase(struct lv_draft *d)
         for (uint32_t i = d->n_spine; i < d->n_batch; i++)
             row[n++] = i;
         atomic_store(&d->phase, DRAFT_HEAD);
-        lv_exec_begin_head(x, row, n, LV_HEAD_LOGITS);
+        lv_exec_begin_head(x, row, n, lv_sampler_rank_head(&d->sampler, d->n_child));
         break;
     case DRAFT_HEAD:
         atomic_store(&d->phase, DRAFT_RANK);

@@ -145,7 +145,7 @@ enum lever_status lv_instance_forward(struct lv_instance *m, const int32_t *toke
     return st;
 }
 
-enum lever_status lv_instance_head(struct lv_instance *m, const uint32_t *row, uint32_t n, enum lv_head head,
+enum lever_status lv_instance_head(struct lv_instance *m, const uint32_t *row, uint32_t n, struct lv_head head,
                                    struct lever_error *err)
 {
     const enum lever_status st = lv_exec_head(&m->exec, row, n, head, err);

@@ -61,7 +61,7 @@ enum lever_status lv_instance_forward(struct lv_instance *m, const int32_t *toke
 
 /* The head of n <= LV_HEAD_ROWS rows of the last forward: lv_exec_head. With a streamed head: exactly once for
  * each forward that succeeded, also if no logits are wanted. */
-enum lever_status lv_instance_head(struct lv_instance *m, const uint32_t *row, uint32_t n, enum lv_head head,
+enum lever_status lv_instance_head(struct lv_instance *m, const uint32_t *row, uint32_t n, struct lv_head head,
                                    struct lever_error *err);
 
 #endif

@@ -21,8 +21,10 @@ void lv_round_init(lever_seq *q)
 
 static enum lever_status head(lever_seq *q, const uint32_t *row, uint32_t n, struct lever_error *err)
 {
+    const struct lv_head want = { .n_top = lv_sampler_n_top(&q->sampler) };
+
     q->n_head_row = 0;
-    LV_TRY(lv_instance_head(&q->e->target, row, n, lv_sampler_is_argmax(&q->sampler) ? LV_HEAD_TOP : LV_HEAD_LOGITS, err));
+    LV_TRY(lv_instance_head(&q->e->target, row, n, want, err));
     memcpy(q->head_row, row, n * sizeof *row);
     q->n_head_row = n;
     return LEVER_OK;
@@ -44,8 +46,13 @@ enum lever_status lv_round_head(lever_seq *q, uint32_t row, struct lever_error *
 
 int32_t lv_round_draw(lever_seq *q, uint32_t row, uint32_t n)
 {
-    if (lv_sampler_is_argmax(&q->sampler))
-        return (int32_t)lv_exec_top(&q->e->target.exec, head_index(q, row)).id;
+    struct lv_top top[LV_HEAD_TOP_MAX];
+
+    if (lv_sampler_n_top(&q->sampler)) {
+        const uint32_t n_top = lv_exec_top(&q->e->target.exec, head_index(q, row), top);
+
+        return lv_sampler_draw_top(&q->sampler, top, n_top, n, q->scratch);
+    }
     memcpy(q->logits, lv_exec_row(&q->e->target.exec, LV_BUF_LOGITS, head_index(q, row)),
            q->sampler.n_vocab * sizeof *q->logits);
     return lv_sampler_draw(&q->sampler, q->logits, q->text, n, n, q->scratch);

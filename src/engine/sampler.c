@@ -143,7 +143,9 @@ void lv_sampler_deinit(struct lv_sampler *s)
 
 uint64_t lv_sampler_scratch_bytes(const struct lv_sampler *s)
 {
-    return RADIX_LEN * sizeof(uint64_t) + (uint64_t)s->n_vocab * sizeof(uint32_t);
+    const uint64_t n = s->n_vocab > 2 * LV_HEAD_TOP_MAX ? s->n_vocab : 2 * LV_HEAD_TOP_MAX; /* ids, or top's ids and logits */
+
+    return RADIX_LEN * sizeof(uint64_t) + n * sizeof(uint32_t);
 }
 
 /* ---- bias and penalties -------------------------------------------------- */
@@ -363,6 +365,16 @@ static int32_t draw(const struct lv_sampler *s, const struct cands *c, uint64_t 
     return (int32_t)best_id;
 }
 
+static void filter(const struct lv_sampler *s, struct cands *c)
+{
+    if (s->top_k > 0)
+        keep_mass(c, true, s->top_k, 1.0f);
+    if (s->top_p < 1.0f)
+        keep_mass(c, false, 0, s->top_p);
+    if (s->min_p > 0.0f)
+        keep_min_p(c, s->min_p);
+}
+
 /* Bias, penalties and filters. False when no logit is left. */
 static bool prepare(const struct lv_sampler *s, struct cands *c, float *logits, const int32_t *history,
                     uint64_t n_history, void *scratch)
@@ -383,18 +395,59 @@ static bool prepare(const struct lv_sampler *s, struct cands *c, float *logits, 
         logits[c->n] = logits[i] > FLT_MAX ? FLT_MAX : logits[i];
         c->id[c->n++] = i;
     }
-    if (s->top_k > 0)
-        keep_mass(c, true, s->top_k, 1.0f);
-    if (s->top_p < 1.0f)
-        keep_mass(c, false, 0, s->top_p);
-    if (s->min_p > 0.0f)
-        keep_min_p(c, s->min_p);
+    filter(s, c);
     return true;
 }
 
-bool lv_sampler_is_argmax(const struct lv_sampler *s)
+/* The same from the largest logits alone: no bias, no penalties, temperature > 0. */
+static bool prepare_top(const struct lv_sampler *s, struct cands *c, const struct lv_top *top, uint32_t n, void *scratch)
 {
-    return s->temperature == 0.0f && !s->n_bias && !lv_sampler_has_penalties(s);
+    *c = (struct cands){ .sum = scratch, .max = -INFINITY };
+    c->id = (uint32_t *)(c->sum + RADIX_LEN);
+    c->logit = (float *)(c->id + LV_HEAD_TOP_MAX);
+    for (uint32_t i = 0; i < n; i++) {
+        const float logit = top[i].logit > FLT_MAX ? FLT_MAX : top[i].logit;
+        uint32_t at = c->n;
+
+        if (!(logit >= -FLT_MAX))
+            continue;
+        c->max = logit > c->max ? logit : c->max;
+        for (; at > 0 && c->id[at - 1] > top[i].id; at--) { /* ids rise: filters break ties by place */
+            c->id[at] = c->id[at - 1];
+            c->logit[at] = c->logit[at - 1];
+        }
+        c->id[at] = top[i].id;
+        c->logit[at] = logit;
+        c->n++;
+    }
+    if (!c->n)
+        return false;
+    filter(s, c);
+    return true;
+}
+
+static bool changes_logits(const struct lv_sampler *s)
+{
+    return s->n_bias || lv_sampler_has_penalties(s);
+}
+
+uint32_t lv_sampler_n_top(const struct lv_sampler *s)
+{
+    if (changes_logits(s))
+        return 0;
+    if (s->temperature == 0.0f)
+        return 1;
+    return s->top_k > 0 && s->top_k <= LV_HEAD_TOP_MAX ? (uint32_t)s->top_k : 0;
+}
+
+int32_t lv_sampler_draw_top(const struct lv_sampler *s, const struct lv_top *top, uint32_t n, uint64_t position,
+                            void *scratch)
+{
+    struct cands c;
+
+    if (s->temperature == 0.0f)
+        return top[0].logit >= -FLT_MAX ? (int32_t)top[0].id : 0;
+    return prepare_top(s, &c, top, n, scratch) ? draw(s, &c, position) : 0;
 }
 
 int32_t lv_sampler_draw(const struct lv_sampler *s, float *logits, const int32_t *history, uint64_t n_history,
@@ -438,6 +491,51 @@ static void keep_best(struct best *b, double score, uint32_t id)
     b->id[i] = id;
 }
 
+/* Writes the candidates out; sum: of exp(score - best score) over all that share the probability. */
+static uint32_t write_best(const struct best *b, double sum, int32_t *token, float *p)
+{
+    for (uint32_t i = 0; i < b->n; i++) {
+        const double q = lv_exp_f64(b->score[i] - b->score[0]) / sum;
+
+        token[i] = (int32_t)b->id[i];
+        p[i] = q > 1e-9 ? (float)q : 1e-9f;
+    }
+    return b->n;
+}
+
+/* The only candidate when no logit is left. */
+static uint32_t write_lowest(const struct lv_sampler *s, int32_t *token, float *p)
+{
+    token[0] = lowest_not_banned(s);
+    p[0] = 1.0f;
+    return 1;
+}
+
+/* The best scores of the draw itself. */
+static uint32_t rank_drawn(const struct lv_sampler *s, const struct cands *c, uint64_t position, uint32_t k,
+                           int32_t *token, float *p)
+{
+    const double inv_t = 1.0 / (double)s->temperature;
+    const uint64_t key = position_key(s->seed, position);
+    struct best b = { .cap = k };
+    double sum = 0.0;
+
+    for (uint32_t i = 0; i < c->n; i++) {
+        const double scaled = (double)c->logit[i] * inv_t;
+        const uint64_t bits = uniform_bits(key, c->id[i]);
+
+        if (b.n == k && scaled + gumbel_bound(bits) <= b.score[k - 1])
+            continue;
+        const double score = scaled + (double)gumbel_from_bits(bits);
+
+        if (b.n < k || score > b.score[k - 1])
+            keep_best(&b, score, c->id[i]);
+    }
+    for (uint32_t i = 0; i < b.n; i++)
+        sum += lv_exp_f64(b.score[i] - b.score[0]);
+    return write_best(&b, sum, token, p);
+}
+
 uint32_t lv_sampler_rank(const struct lv_sampler *s, float *logits, const int32_t *history, uint64_t n_history,
                          uint64_t position, void *scratch, uint32_t k, int32_t *token, float *p)
 {
@@ -445,46 +543,47 @@ uint32_t lv_sampler_rank(const struct lv_sampler *s, float *logits, const int32_
     struct cands c;
     double sum = 0.0;
 
-    if (!prepare(s, &c, logits, history, n_history, scratch)) {
-        token[0] = lowest_not_banned(s);
-        p[0] = 1.0f;
-        return 1;
+    if (!prepare(s, &c, logits, history, n_history, scratch))
+        return write_lowest(s, token, p);
+    if (s->temperature > 0.0f)
+        return rank_drawn(s, &c, position, k, token, p);
+    const float least = c.max - 20.0f; /* the rest weighs nothing */
+
+    for (uint32_t i = 0; i < s->n_vocab; i++) {
+        if (!(logits[i] >= least))
+            continue;
+        const double score = (double)logits[i] * RANK_SHARPEN;
+
+        sum += lv_exp_f64(((double)logits[i] - (double)c.max) * RANK_SHARPEN);
+        if (b.n < k || score > b.score[k - 1])
+            keep_best(&b, score, i);
     }
-    if (s->temperature == 0.0f) {
-        const float least = c.max - 20.0f; /* the rest weighs nothing */
+    return write_best(&b, sum, token, p);
+}
 
-        for (uint32_t i = 0; i < s->n_vocab; i++) {
-            if (!(logits[i] >= least))
-                continue;
-            const double score = (double)logits[i] * RANK_SHARPEN;
+struct lv_head lv_sampler_rank_head(const struct lv_sampler *s, uint32_t k)
+{
+    struct lv_head h = { .n_top = lv_sampler_n_top(s), .n_vocab = s->n_vocab };
 
-            sum += lv_exp_f64(((double)logits[i] - (double)c.max) * RANK_SHARPEN);
-            if (b.n < k || score > b.score[k - 1])
-                keep_best(&b, score, i);
-        }
-    } else {
-        const double inv_t = 1.0 / (double)s->temperature;
-        const uint64_t key = position_key(s->seed, position);
-
-        for (uint32_t i = 0; i < c.n; i++) {
-            const double scaled = (double)c.logit[i] * inv_t;
-            const uint64_t bits = uniform_bits(key, c.id[i]);
-
-            if (b.n == k && scaled + gumbel_bound(bits) <= b.score[k - 1])
-                continue;
-            const double score = scaled + (double)gumbel_from_bits(bits);
-
-            if (b.n < k || score > b.score[k - 1])
-                keep_best(&b, score, c.id[i]);
-        }
-        for (uint32_t i = 0; i < b.n; i++)
-            sum += lv_exp_f64(b.score[i] - b.score[0]);
+    if (h.n_top && s->temperature == 0.0f) {
+        h.n_top = k;
+        h.sharpen = (float)RANK_SHARPEN;
     }
-    for (uint32_t i = 0; i < b.n; i++) {
-        const double q = lv_exp_f64(b.score[i] - b.score[0]) / sum;
+    return h;
+}
 
-        token[i] = (int32_t)b.id[i];
-        p[i] = q > 1e-9 ? (float)q : 1e-9f;
+uint32_t lv_sampler_rank_top(const struct lv_sampler *s, const struct lv_top *top, uint32_t n, double mass,
+                             uint64_t position, void *scratch, uint32_t k, int32_t *token, float *p)
+{
+    struct best b = { .cap = k };
+    struct cands c;
+
+    if (s->temperature > 0.0f)
+        return prepare_top(s, &c, top, n, scratch) ? rank_drawn(s, &c, position, k, token, p)
+                                                   : write_lowest(s, token, p);
+    for (; b.n < n && b.n < k && top[b.n].logit >= -FLT_MAX; b.n++) {
+        b.id[b.n] = top[b.n].id;
+        b.score[b.n] = (top[b.n].logit > FLT_MAX ? (double)FLT_MAX : (double)top[b.n].logit) * RANK_SHARPEN;
     }
-    return b.n;
+    return b.n ? write_best(&b, mass, token, p) : write_lowest(s, token, p);
 }

@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "model/exec.h"
 
 #define LV_SAMPLER_VOCAB_MAX (1u << 22) /* sums of 2^40 a token fit 64 bits with room */
 
@@ -50,8 +51,9 @@ static inline bool lv_sampler_has_penalties(const struct lv_sampler *s)
     return s->repeat_penalty != 1.0f || s->presence_penalty != 0.0f || s->frequency_penalty != 0.0f;
 }
 
-/* A draw is the lowest token with the largest logit, whatever the text. */
-bool lv_sampler_is_argmax(const struct lv_sampler *s);
+/* How many of the largest logits decide a draw: 1 when greedy, top_k when it is short; 0 = all logits are needed (bias,
+ * penalties, no top_k). */
+uint32_t lv_sampler_n_top(const struct lv_sampler *s);
 
 /* logits   [n_vocab], overwritten
  * history  [n_history] tokens before the position (prompt and output), oldest first; only the last penalty_last_n are
@@ -60,6 +62,11 @@ bool lv_sampler_is_argmax(const struct lv_sampler *s);
  * Returns the token; if no logit is left, the lowest id without a bias of -infinity. Allocates nothing. */
 int32_t lv_sampler_draw(const struct lv_sampler *s, float *logits, const int32_t *history, uint64_t n_history,
                         uint64_t position, void *scratch);
+
+/* The same draw from the largest logits: top [n] best first, as lv_exec_top gives them for n_top = lv_sampler_n_top,
+ * which must not be 0. */
+int32_t lv_sampler_draw_top(const struct lv_sampler *s, const struct lv_top *top, uint32_t n, uint64_t position,
+                            void *scratch);
 
 /* g of one token, for draft ranking and tests: at most 36.74, at least -3.61. The draw adds it in double precision
  * to logit * (1 / T). */
@@ -73,5 +80,12 @@ float lv_sampler_gumbel(uint64_t seed, uint64_t position, int32_t token);
 #define LV_SAMPLER_RANK_MAX 16
 uint32_t lv_sampler_rank(const struct lv_sampler *s, float *logits, const int32_t *history, uint64_t n_history,
                          uint64_t position, void *scratch, uint32_t k, int32_t *token, float *p);
+
+/* What lv_sampler_rank needs of the head for k candidates: all logits (n_top = 0), or what lv_sampler_rank_top takes. */
+struct lv_head lv_sampler_rank_head(const struct lv_sampler *s, uint32_t k);
+/* The same candidates from the largest logits; mass: lv_exec_mass where the head asks for it. Probabilities may
+ * differ from lv_sampler_rank in the last digits. */
+uint32_t lv_sampler_rank_top(const struct lv_sampler *s, const struct lv_top *top, uint32_t n, double mass,
+                             uint64_t position, void *scratch, uint32_t k, int32_t *token, float *p);
 
 #endif

@@ -1,7 +1,6 @@
 #include "model/exec.h"
 
 #include <assert.h>
-#include <math.h>
 #include <sched.h>
 #include <string.h>
 
@@ -96,7 +95,8 @@ bool lv_exec_init(struct lv_exec *x, const struct lv_program *p, uint32_t n_work
     _Atomic uint32_t *n_used = lv_arena_take(a, LV_EXEC_MAX_PARTS, sizeof *n_used);
 
     x->scratch = lv_arena_take(a, n_worker, sizeof *x->scratch);
-    x->top = lv_arena_take(a, (uint64_t)n_worker * LV_HEAD_ROWS, sizeof *x->top);
+    x->top = lv_arena_take(a, (uint64_t)n_worker * LV_HEAD_ROWS * LV_HEAD_TOP_MAX, sizeof *x->top);
+    x->n_top = lv_arena_take(a, (uint64_t)n_worker * LV_HEAD_ROWS, sizeof *x->n_top);
 
     /* A worker repacks a group, holds its products (32 of each row), or holds attention scores; never two at once. */
     const uint64_t products = (uint64_t)n_act * LV_GROUP_ROWS * sizeof(float);
@@ -111,7 +111,7 @@ bool lv_exec_init(struct lv_exec *x, const struct lv_program *p, uint32_t n_work
         if (ok)
             x->scratch[i] = m;
     }
-    if (!ok || !x->job || !next || !n_used || !x->top)
+    if (!ok || !x->job || !next || !n_used || !x->top || !x->n_top)
         return false;
     x->job->next = next;
     x->job->n_used = n_used;
@@ -222,34 +222,6 @@ static void finish_units(struct lv_exec *x, uint64_t at, uint32_t n)
         begin_op(x, (at >> 32) + 1, (uint32_t)at + 1);
 }
 
-/* a before b: larger, or as large and of a lower token. NaN comes last. */
-static bool before(struct lv_top a, struct lv_top b)
-{
-    if (isnan(a.logit) || isnan(b.logit))
-        return isnan(b.logit) && (!isnan(a.logit) || a.id < b.id);
-    return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
-}
-
-/* The n logits of tokens id0 .. for row r. */
-static void top_add(struct lv_exec *x, unsigned worker, uint32_t r, const float *logit, uint32_t id0, uint32_t n)
-{
-    struct lv_top *best = &x->top[(size_t)worker * LV_HEAD_ROWS + r], top;
-
-    top.id = id0 + x->k->argmax(logit, n, &top.logit);
-    if (before(top, *best))
-        *best = top;
-}
-
-struct lv_top lv_exec_top(const struct lv_exec *x, uint32_t i)
-{
-    struct lv_top best = x->top[i];
-
-    for (uint32_t w = 1; w < x->n_worker; w++)
-        if (before(x->top[(size_t)w * LV_HEAD_ROWS + i], best))
-            best = x->top[(size_t)w * LV_HEAD_ROWS + i];
-    return best;
-}
-
 /* Output rows of groups first .. first + n - 1 of a segment, for all rows of the pass. */
 static void matmul_chunk(struct lv_exec *x, const struct lv_op *op, const struct lv_part *t, const uint8_t *streamed,
                          uint32_t first, uint32_t n, unsigned worker)
@@ -266,7 +238,7 @@ static void matmul_chunk(struct lv_exec *x, const struct lv_op *op, const struct
     for (uint32_t i = first; i < first + n; i++) {
         const uint32_t r0 = (seg->first_group + i) * LV_GROUP_ROWS;
         const uint8_t *group = (streamed ? streamed + seg->off : seg->r32) + (size_t)i * w->group_bytes;
-        const bool top = dst == LV_BUF_LOGITS && x->head == LV_HEAD_TOP;
+        const bool top = dst == LV_BUF_LOGITS && x->head.n_top > 0;
         const bool direct = !op->mm.add && v_bias == LV_NONE && !top;
 
         if (streamed && !w->packed) {
@@ -286,7 +258,7 @@ static void matmul_chunk(struct lv_exec *x, const struct lv_op *op, const struct
             if (v_bias != LV_NONE)
                 x->k->add(v, v, x->p->v[v_bias].data + r0, LV_GROUP_ROWS);
             if (top)
-                top_add(x, worker, r, v, r0, w->n_rows - r0 < LV_GROUP_ROWS ? w->n_rows - r0 : LV_GROUP_ROWS);
+                lv_head_add(x, worker, r, v, r0);
             else if (op->mm.add)
                 x->k->add(y, y, v, LV_GROUP_ROWS);
             else
@@ -483,19 +455,18 @@ void lv_exec_begin_forward(struct lv_exec *x, struct lv_kv *kv, const struct lv_
     begin(x, x->p->op, x->p->n_op, kv, pass, pass->n_rows);
 }
 
-void lv_exec_begin_head(struct lv_exec *x, const uint32_t *row, uint32_t n, enum lv_head head)
+void lv_exec_begin_head(struct lv_exec *x, const uint32_t *row, uint32_t n, struct lv_head head)
 {
     const struct lv_program *p = x->p;
     const uint32_t n_embd = p->shape.n_embd;
 
-    assert(n >= 1 && n <= LV_HEAD_ROWS);
+    assert(n >= 1 && n <= LV_HEAD_ROWS && head.n_top <= LV_HEAD_TOP_MAX);
     for (uint32_t i = 0; i < n; i++)
         x->k->rms_norm(x->norm + (size_t)i * n_embd, lv_exec_row(x, LV_BUF_X, row[i]), p->v[p->v_out_norm].data,
                        p->shape.eps, n_embd);
     x->k->quantize(&x->act[LV_ACT_NORM], 0, n, 0, n_embd);
     x->head = head;
-    for (uint32_t i = 0; i < x->n_worker * LV_HEAD_ROWS; i++)
-        x->top[i] = (struct lv_top){ NAN, UINT32_MAX };
+    memset(x->n_top, 0, (size_t)x->n_worker * LV_HEAD_ROWS * sizeof *x->n_top);
     begin(x, &p->head, 1, NULL, NULL, n);
 }
 
@@ -516,7 +487,7 @@ enum lever_status lv_exec_forward(struct lv_exec *x, struct lv_kv *kv, const str
     return lv_exec_result(x, err);
 }
 
-enum lever_status lv_exec_head(struct lv_exec *x, const uint32_t *row, uint32_t n, enum lv_head head,
+enum lever_status lv_exec_head(struct lv_exec *x, const uint32_t *row, uint32_t n, struct lv_head head,
                                struct lever_error *err)
 {
     lv_exec_begin_head(x, row, n, head);

@@ -23,6 +23,7 @@
 #include "model/program.h"
 
 #define LV_HEAD_ROWS 8    /* rows of one head batch: up to here they cost about one */
+#define LV_HEAD_TOP_MAX 64
 #define LV_EXEC_MAX_ROWS 256
 #define LV_EXEC_MAX_PARTS 1024 /* segments of one op: 3 matrices in 4 MiB extents stay far below */
 
@@ -54,10 +55,14 @@ struct lv_pass {
 };
 
 /* What of the head's product is wanted. */
-enum lv_head {
-    LV_HEAD_LOGITS, /* all of it, in LV_BUF_LOGITS */
-    LV_HEAD_TOP     /* the largest logit of each row: lv_exec_top. Nothing is written to LV_BUF_LOGITS */
+struct lv_head {
+    uint32_t n_top;   /* 0: all of it, in LV_BUF_LOGITS. Else, up to LV_HEAD_TOP_MAX: the largest logits of each row:
+                       * lv_exec_top; LV_BUF_LOGITS then holds no logits */
+    uint32_t n_vocab; /* with n_top: tokens from here on do not count; 0: all do */
+    float sharpen;    /* with n_top, > 0: also the sum over the tokens: lv_exec_mass */
 };
+#define LV_HEAD_LOGITS ((struct lv_head){ 0 })
+#define LV_HEAD_BEST   ((struct lv_head){ .n_top = 1 })
 
 struct lv_top {
     float logit;
@@ -87,8 +92,9 @@ struct lv_exec {
     uint8_t **scratch;              /* [n_worker] repacked group, or attention scores */
     uint64_t scratch_bytes;
 
-    enum lv_head head;              /* of the run */
-    struct lv_top *top;             /* [n_worker][LV_HEAD_ROWS] largest logits that each worker has seen */
+    struct lv_head head;            /* of the run */
+    struct lv_top *top;             /* [n_worker][LV_HEAD_ROWS][LV_HEAD_TOP_MAX] largest each worker has seen, in order */
+    uint32_t *n_top;                /* [n_worker][LV_HEAD_ROWS] */
 
     struct lv_exec_job *job;
     void (*call)(void *ctx, uint32_t i, unsigned worker); /* of lv_exec_begin_call */
@@ -109,17 +115,20 @@ enum lever_status lv_exec_forward(struct lv_exec *x, struct lv_kv *kv, const str
                                   struct lever_error *err);
 
 /* Final norm and head for n <= LV_HEAD_ROWS rows of the last forward. */
-enum lever_status lv_exec_head(struct lv_exec *x, const uint32_t *row, uint32_t n, enum lv_head head,
+enum lever_status lv_exec_head(struct lv_exec *x, const uint32_t *row, uint32_t n, struct lv_head head,
                                struct lever_error *err);
 
-/* After a head of LV_HEAD_TOP: the largest logit of its row i and the lowest token that has it. A NaN is chosen only
- * if all are NaN, then of token 0. */
-struct lv_top lv_exec_top(const struct lv_exec *x, uint32_t i);
+/* After a head with n_top: the largest logits of its row i, best first, of equal ones the lower token; NaN comes last.
+ * top: [n_top]. Returns their count: n_top, or all there are. */
+uint32_t lv_exec_top(const struct lv_exec *x, uint32_t i, struct lv_top *top);
+/* After a head with sharpen: the sum over its row i of exp((logit - largest) * sharpen), NaN left out. The same
+ * whatever the number of threads. */
+double lv_exec_mass(const struct lv_exec *x, uint32_t i);
 
 /* The same in pieces, so that another executor's workers can run it: begin, then lv_exec_work by any
  * workers until LV_WORK_END, then lv_exec_result. The pass must stay until then. */
 void lv_exec_begin_forward(struct lv_exec *x, struct lv_kv *kv, const struct lv_pass *pass);
-void lv_exec_begin_head(struct lv_exec *x, const uint32_t *row, uint32_t n, enum lv_head head);
+void lv_exec_begin_head(struct lv_exec *x, const uint32_t *row, uint32_t n, struct lv_head head);
 /* fn(ctx, i, worker) for i = 0 .. n - 1. */
 void lv_exec_begin_call(struct lv_exec *x, uint32_t n, void (*fn)(void *ctx, uint32_t i, unsigned worker), void *ctx);
 enum lv_work lv_exec_work(struct lv_exec *x, unsigned worker);
@@ -130,7 +139,10 @@ static inline float *lv_exec_row(const struct lv_exec *x, enum lv_buf b, uint32_
     return x->buf[b] + (size_t)row * x->stride[b];
 }
 
-/* ---- row_ops.c, attention.c: chunks of single ops, called by the executor's workers ---- */
+/* ---- head.c, row_ops.c, attention.c: chunks of single ops, called by the executor's workers ---- */
+
+/* logit: of row r, for the tokens of the group that begins at id0; overwritten. */
+void lv_head_add(struct lv_exec *x, unsigned worker, uint32_t r, float *logit, uint32_t id0);
 
 void lv_rope_angles(const struct lv_program *p, uint32_t i_rope, uint32_t pos, float *cs);
 void lv_row_norm(struct lv_exec *x, const struct lv_op *op, uint32_t row);

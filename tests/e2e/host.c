@@ -78,6 +78,38 @@ uint32_t host_argmax(const float *x, uint32_t n)
     return b;
 }
 
+/* The head that keeps the largest logits against all logits, sorted here one by one. */
+static bool same_top(const struct host *h, uint32_t i, const float *logits, uint32_t n_vocab)
+{
+    const struct lv_exec *x = &h->m.exec;
+    struct lv_top top[LV_HEAD_TOP_MAX];
+    const uint32_t n = lv_exec_top(x, i, top), expected = x->head.n_top < n_vocab ? x->head.n_top : n_vocab;
+    double sum = 0.0;
+
+    if (n != expected) {
+        fprintf(stderr, "row %u: %u largest logits, expected %u\n", i, n, expected);
+        return false;
+    }
+    for (uint32_t k = 0; k < n; k++) {
+        uint32_t n_before = 0;
+
+        for (uint32_t t = 0; t < n_vocab; t++)
+            n_before += logits[t] > logits[top[k].id] || (logits[t] == logits[top[k].id] && t < top[k].id);
+        if (top[k].id >= n_vocab || n_before != k || top[k].logit != logits[top[k].id]) {
+            fprintf(stderr, "row %u: place %u of %u is token %u (%g), whose place is %u\n", i, k, n, top[k].id,
+                    (double)top[k].logit, n_before);
+            return false;
+        }
+    }
+    for (uint32_t t = 0; t < n_vocab; t++)
+        sum += exp(((double)logits[t] - (double)top[0].logit) * (double)x->head.sharpen);
+    if (fabs(lv_exec_mass(x, i) / sum - 1.0) > 1e-4) {
+        fprintf(stderr, "row %u: mass %g, expected %g\n", i, lv_exec_mass(x, i), sum);
+        return false;
+    }
+    return true;
+}
+
 static bool row_logits(struct host *h, uint32_t n, float *logits)
 {
     const uint32_t n_vocab = host_n_vocab(h);
@@ -93,18 +125,14 @@ static bool row_logits(struct host *h, uint32_t n, float *logits)
         for (uint32_t i = 0; i < k; i++)
             memcpy(logits + (size_t)(r + i) * n_vocab, lv_exec_row(&h->m.exec, LV_BUF_LOGITS, i),
                    n_vocab * sizeof *logits);
-        if (lv_exec_head(&h->m.exec, row, k, LV_HEAD_TOP, &err) < 0)
-            return failed(&err);
-        for (uint32_t i = 0; i < k; i++) {
-            const float *l = logits + (size_t)(r + i) * n_vocab;
-            const struct lv_top top = lv_exec_top(&h->m.exec, i);
-            const uint32_t best = host_argmax(l, n_vocab);
+        for (uint32_t n_top = 1; n_top <= LV_HEAD_TOP_MAX; n_top += 21) {
+            const struct lv_head want = { .n_top = n_top, .n_vocab = n_top > 1 ? n_vocab - 5 : 0, .sharpen = 1.25f };
 
-            if (top.id != best || top.logit != l[best]) {
-                fprintf(stderr, "row %u: top is token %u (%g), expected %u (%g)\n", r + i, top.id, (double)top.logit,
-                        best, (double)l[best]);
-                return false;
-            }
+            if (lv_exec_head(&h->m.exec, row, k, want, &err) < 0)
+                return failed(&err);
+            for (uint32_t i = 0; i < k; i++)
+                if (!same_top(h, i, logits + (size_t)(r + i) * n_vocab, want.n_vocab ? want.n_vocab : n_vocab))
+                    return false;
         }
     }
     return true;

@@ -45,6 +45,33 @@ static void destroy(struct lv_sampler *s)
     free(s);
 }
 
+static bool before(struct lv_top a, struct lv_top b)
+{
+    if (isnan(a.logit) || isnan(b.logit))
+        return isnan(b.logit) && (!isnan(a.logit) || a.id < b.id);
+    return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
+}
+
+/* The largest logits, best first, as the head keeps them. */
+static uint32_t select_top(const float *logits, uint32_t n_vocab, uint32_t n_top, struct lv_top *top)
+{
+    uint32_t n = 0;
+
+    for (uint32_t id = 0; id < n_vocab; id++) {
+        const struct lv_top t = { logits[id] > FLT_MAX ? FLT_MAX : logits[id], id };
+        uint32_t i = n < n_top ? n++ : n_top - 1;
+
+        if (i == n_top - 1 && n == n_top && id >= n_top && !before(t, top[i]))
+            continue;
+        for (; i > 0 && before(t, top[i - 1]); i--)
+            top[i] = top[i - 1];
+        top[i] = t;
+    }
+    return n;
+}
+
+static uint32_t n_top_draws; /* draws that the largest logits alone were enough for */
+
 /* Draws from a copy of exactly n_vocab logits and a scratch of exactly the size asked for, so that sanitizers see
  * every step too far; the scratch starts as rubbish. */
 static int32_t draw(const struct lv_sampler *s, const float *logits, const int32_t *history, uint64_t n_history,
@@ -57,6 +84,14 @@ static int32_t draw(const struct lv_sampler *s, const float *logits, const int32
     memcpy(copy, logits, s->n_vocab * sizeof *copy);
     memset(scratch, 0xa5, scratch_bytes);
     const int32_t id = lv_sampler_draw(s, copy, history, n_history, position, scratch);
+    if (lv_sampler_n_top(s)) {
+        struct lv_top top[LV_HEAD_TOP_MAX];
+        const uint32_t n = select_top(logits, s->n_vocab, lv_sampler_n_top(s), top);
+
+        memset(scratch, 0xa5, scratch_bytes);
+        assert_int_equal(lv_sampler_draw_top(s, top, n, position, scratch), id);
+        n_top_draws++;
+    }
     free(copy);
     free(scratch);
     return id;
@@ -685,6 +720,13 @@ static void test_fixed_bits(void **state)
     assert_true(lv_exp_f64(-3.3) == 0x1.2e259bb85be84p-5);
 }
 
+/* Last: every draw above was made from the largest logits too, where they are enough. */
+static void test_top_took_part(void **state)
+{
+    (void)state;
+    assert_true(n_top_draws > 500);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -693,7 +735,7 @@ int main(void)
         cmocka_unit_test(test_equals_twin),     cmocka_unit_test(test_equals_twin_large),
         cmocka_unit_test(test_banned_is_absent), cmocka_unit_test(test_penalties),
         cmocka_unit_test(test_refusals),        cmocka_unit_test(test_distribution),
-        cmocka_unit_test(test_independent),
+        cmocka_unit_test(test_independent),     cmocka_unit_test(test_top_took_part),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
