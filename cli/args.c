@@ -16,6 +16,7 @@ static const char *const command_names[LV_CMD_COUNT] = {
     [LV_CMD_PROBE] = "probe",
     [LV_CMD_BENCH_KERNELS] = "bench kernels",
     [LV_CMD_BENCH_STREAM] = "bench stream",
+    [LV_CMD_BENCH_DECODE] = "bench decode",
     [LV_CMD_INFO] = "info",
     [LV_CMD_TOKENIZE] = "tokenize",
     [LV_CMD_PACK] = "pack",
@@ -351,7 +352,8 @@ static enum lever_status args_init(struct lv_args *a, enum lv_command command, i
 {
     memset(a, 0, sizeof *a);
     a->command = command;
-    a->n_predict = 256;
+    a->n_predict = command == LV_CMD_BENCH_DECODE ? 64 : 256;
+    a->n_off = 16;
     a->memory_bytes = LEVER_MEMORY_UNLIMITED;
     lever_sampling_default(&a->sampling, sizeof a->sampling);
     a->stop = calloc((size_t)argc, sizeof *a->stop);

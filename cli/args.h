@@ -16,6 +16,7 @@ enum lv_command {
     LV_CMD_PROBE,
     LV_CMD_BENCH_KERNELS,
     LV_CMD_BENCH_STREAM,
+    LV_CMD_BENCH_DECODE,
     LV_CMD_INFO,
     LV_CMD_TOKENIZE,
     LV_CMD_PACK,
@@ -33,7 +34,9 @@ struct lv_args {
     int speculation, reader, overlap, prune, draft_head; /* index into the option's choices */
     uint32_t tree_rows, draft_layers;
     const char *cpu_level, *trace, *sidecar, *out;
-    const char *types, *rows, *shape; /* lists as typed */
+    const char *types, *rows, *shape, *modes, *tasks; /* lists as typed */
+    const char *prompts, *reference;
+    uint32_t count, n_off;
     const char *profile, *dir;
     int compute;                    /* index into on|off */
     uint32_t n_pass;

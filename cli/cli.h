@@ -33,6 +33,7 @@ int lv_cli_plan(const struct lv_args *a);
 int lv_cli_probe(const struct lv_args *a);
 int lv_cli_bench_kernels(const struct lv_args *a);
 int lv_cli_bench_stream(const struct lv_args *a);
+int lv_cli_bench_decode(const struct lv_args *a);
 int lv_cli_info(const struct lv_args *a);
 int lv_cli_tokenize(const struct lv_args *a);
 int lv_cli_pack(const struct lv_args *a);

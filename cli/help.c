@@ -12,7 +12,8 @@ void lv_help_usage(FILE *f)
           "  run        generate text from a prompt\n"
           "  plan       what a memory budget is spent on, and the speed to expect\n"
           "  probe      measure this machine: flash, memory, arithmetic\n"
-          "  bench      kernels: speed of the kernels; stream: speed of the weight stream\n"
+          "  bench      kernels: speed of the kernels; stream: speed of the weight stream;\n"
+          "             decode: speed of decoding in every mode\n"
           "  info       what a model file holds\n"
           "  tokenize   text to token ids, and back\n"
           "  pack       write a model's weights in kernel layout beside it, so that streaming costs less CPU time\n"
@@ -80,6 +81,9 @@ void lv_help_command(FILE *f, enum lv_command c)
                                  "Times the kernels with weights from memory, beside what the machine can do.\n",
         [LV_CMD_BENCH_STREAM] = "usage: lever bench stream -m FILE --memory SIZE [--compute on|off] [--json]\n"
                                 "Times the weight stream, beside the raw rate of the same file.\n",
+        [LV_CMD_BENCH_DECODE] = "usage: lever bench decode -m FILE -md FILE [--memory SIZE] [--modes LIST] [--prompts FILE]\n"
+                                "                          [--tasks LIST] [--count N] [-n N] [--json]\n"
+                                "Times decoding in every mode, prompt by prompt, and compares the tokens with plain decoding.\n",
         [LV_CMD_INFO] = "usage: lever info -m FILE [-md FILE] [--all] [--json]\n"
                         "Shows the shape, tensor types, tokenizer and chat format of a model.\n",
         [LV_CMD_TOKENIZE] = "usage: lever tokenize -m FILE (-p TEXT | -f FILE | --decode IDS) [options]\n"

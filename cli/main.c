@@ -9,6 +9,7 @@ static int (*const commands[LV_CMD_COUNT])(const struct lv_args *a) = {
     [LV_CMD_PROBE] = lv_cli_probe,
     [LV_CMD_BENCH_KERNELS] = lv_cli_bench_kernels,
     [LV_CMD_BENCH_STREAM] = lv_cli_bench_stream,
+    [LV_CMD_BENCH_DECODE] = lv_cli_bench_decode,
     [LV_CMD_INFO] = lv_cli_info,
     [LV_CMD_TOKENIZE] = lv_cli_tokenize,
     [LV_CMD_PACK] = lv_cli_pack,
@@ -18,7 +19,6 @@ static int (*const commands[LV_CMD_COUNT])(const struct lv_args *a) = {
 static const struct {
     const char *name, *instead;
 } planned[] = {
-    { "bench decode", "lever run --json gives speed and memory of one run" },
     { "replay", "there are no traces yet" },
     { "chat", "lever run --chat TEXT answers one turn" },
     { "serve", "lever run answers one prompt" },
@@ -59,7 +59,7 @@ static int unknown_command(const char *name)
         }
     }
     if (!strcmp(name, "bench"))
-        lv_error("lever bench needs what to measure: lever bench kernels, or lever bench stream");
+        lv_error("lever bench needs what to measure: lever bench kernels, lever bench stream or lever bench decode");
     else if (near)
         lv_error("unknown command \"%s\"; did you mean %s?", name, near);
     else if (name[0] == '-')
