@@ -136,28 +136,6 @@ static int32_t best_open(const struct lv_grow *g, float least)
     return best;
 }
 
-float lv_grow_next_gain(const struct lv_grow *g, uint32_t max_open)
-{
-    float top[16] = { 0 }, sum = 0.0f;
-
-    max_open = max_open < 16 ? max_open : 16;
-    for (int32_t i = 0; i < LV_GROW_MAX; i++) {
-        const struct lv_grow_node *v = &g->node[i];
-        float p;
-
-        if (v->state != LV_GROW_OPEN || v->spine || v->doomed || !((p = lv_grow_p(g, i)) > top[max_open - 1]))
-            continue;
-        uint32_t k = max_open - 1;
-
-        for (; k > 0 && top[k - 1] < p; k--)
-            top[k] = top[k - 1];
-        top[k] = p;
-    }
-    for (uint32_t k = 0; k < max_open; k++)
-        sum += top[k];
-    return sum;
-}
-
 uint32_t lv_grow_batch(struct lv_grow *g, uint32_t max_open, float p_min, int32_t *node, uint32_t cap, uint32_t *n_spine)
 {
     uint32_t n = 0;
@@ -262,6 +240,26 @@ uint32_t lv_grow_expected(const struct lv_grow *g, float *cumulative, uint32_t c
         cumulative[i] = sum;
     }
     return n < cap ? n : cap;
+}
+
+uint32_t lv_grow_expected_ahead(const struct lv_grow *g, uint32_t max_open, float p_child, float *cumulative, uint32_t cap)
+{
+    struct ranked r[LV_GROW_MAX];
+    const uint32_t n = rank_nodes(g, r);
+    float open[LV_GROW_OPEN_MAX], sum = 0.0f;
+    uint32_t n_open = 0, at = 0, n_out = 0;
+
+    max_open = max_open < LV_GROW_OPEN_MAX ? max_open : LV_GROW_OPEN_MAX;
+    for (uint32_t i = 0; i < n && n_open < max_open; i++)
+        if (g->node[r[i].node].state == LV_GROW_OPEN)
+            open[n_open++] = expf(r[i].lp - g->node[g->root].lp) * p_child;
+    for (uint32_t i = 0; n_out < cap && (i < n || at < n_open);) { /* both fall */
+        const float p = i < n ? expf(r[i].lp - g->node[g->root].lp) : -1.0f;
+
+        sum += at < n_open && open[at] > p ? open[at++] : (i++, p);
+        cumulative[n_out++] = sum;
+    }
+    return n_out;
 }
 
 /* Frees all but the spine and the subtree of `keep` (-1: nothing). Queued nodes, and those above them, are doomed

@@ -70,8 +70,10 @@ void lv_grow_select(const struct lv_grow *g, uint32_t n_max, uint32_t max_depth,
  * of entries: all nodes up to cap. */
 uint32_t lv_grow_expected(const struct lv_grow *g, float *cumulative, uint32_t cap);
 
-/* Probability that a round needs what the next batch would compute: of its up to max_open nodes, together. */
-float lv_grow_next_gain(const struct lv_grow *g, uint32_t max_open);
+/* The same as it may be expected after the next batch: of its up to max_open nodes, LV_GROW_OPEN_MAX at most, each gets a
+ * child that is right with probability p_child. cap of LV_TREE_MAX does for all. */
+#define LV_GROW_OPEN_MAX 16
+uint32_t lv_grow_expected_ahead(const struct lv_grow *g, uint32_t max_open, float p_child, float *cumulative, uint32_t cap);
 
 /* The text went on with `token`: the root moves to that child (made if it was not there), its siblings and their
  * subtrees go. Returns true when it was in the tree. */

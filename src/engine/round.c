@@ -6,6 +6,7 @@
 #include "engine/stairs.h"
 
 #define BACKGROUND_BATCHES 200 /* most a pass can hide; the tree is full long before */
+#define CHILD_P 0.75f      /* how often a draft's first choice is the target's, over the tasks of prompts/ */
 #define LOSING_ROUNDS 8    /* rounds before speculation is judged */
 #define PLAIN_ROUNDS 48    /* and how long it rests when it loses */
 
@@ -165,7 +166,7 @@ static enum lever_status draft_chain(lever_seq *q, uint32_t n_rows, uint32_t dep
     return LEVER_OK;
 }
 
-/* Drafts on while a batch gains more than the time it takes, then takes the best size. */
+/* Drafts on while the round's rate would be better with a further batch, its time included; then takes the best size. */
 static enum lever_status draft_tree(lever_seq *q, uint32_t n_rows, uint32_t depth, struct lever_error *err)
 {
     struct lv_draft *d = &q->draft;
@@ -174,15 +175,17 @@ static enum lever_status draft_tree(lever_seq *q, uint32_t n_rows, uint32_t dept
     uint32_t n;
 
     q->cost.t_head = 0.0;
+    lv_draft_allow(d, 0); /* what starved it once may be over: the root has moved */
     for (;;) {
         const uint32_t n_known = lv_grow_expected(&d->grow, expected, n_rows);
-        double rate;
+        const double spent = lv_seconds(lv_now_ns() - t0);
+        double rate, rate_ahead;
 
-        n = lv_cost_choose(&q->cost, expected, n_known, lv_seconds(lv_now_ns() - t0), &rate);
-        /* A candidate batch is worth its time if it adds tokens at a better rate than the round has. */
-        const double gain = (double)lv_grow_next_gain(&d->grow, d->n_open);
+        n = lv_cost_choose(&q->cost, expected, n_known, spent, &rate);
+        const uint32_t n_ahead = lv_grow_expected_ahead(&d->grow, d->n_open, CHILD_P, expected, n_rows);
 
-        if (lv_draft_starved(d) || (n_known > 1 && gain < rate * d->batch_seconds))
+        lv_cost_choose(&q->cost, expected, n_ahead, spent + d->batch_seconds, &rate_ahead);
+        if (lv_draft_starved(d) || (n_known > 1 && rate_ahead <= rate))
             break;
         LV_TRY(lv_draft_run(d, 1, err));
     }

@@ -74,6 +74,50 @@ static void twin_advance(int32_t token, double p)
     n_twin = n;
 }
 
+static double take_largest(double *p, uint32_t n)
+{
+    uint32_t best = 0;
+
+    for (uint32_t i = 1; i < n; i++)
+        if (p[i] > p[best])
+            best = i;
+    const double x = p[best];
+
+    p[best] = -1.0;
+    return x;
+}
+
+/* Open nodes get a child each, then all is sorted anew. */
+static void check_ahead(const struct lv_grow *g, uint32_t max_open, float p_child)
+{
+    static double all[2 * LV_GROW_MAX], open[LV_GROW_MAX];
+    static float ahead[2 * LV_GROW_MAX];
+    uint32_t n = 0, n_open = 0;
+    double sum = 0.0;
+
+    for (int32_t i = 0; i < LV_GROW_MAX; i++) {
+        const struct lv_grow_node *v = &g->node[i];
+
+        if (v->state == LV_GROW_FREE || v->spine || v->doomed)
+            continue;
+        all[n++] = (double)lv_grow_p(g, i);
+        if (v->state == LV_GROW_OPEN)
+            open[n_open++] = (double)lv_grow_p(g, i);
+    }
+    const uint32_t n_child = n_open < max_open ? n_open : max_open;
+
+    for (uint32_t k = 0; k < n_child; k++)
+        all[n++] = take_largest(open, n_open) * (double)p_child;
+    const uint32_t n_ahead = lv_grow_expected_ahead(g, max_open, p_child, ahead, 2 * LV_GROW_MAX);
+
+    CHECK(n_ahead == n, "%u nodes ahead, the twin has %u", n_ahead, n);
+    for (uint32_t i = 0; i < n; i++) {
+        sum += take_largest(all, n);
+        CHECK(fabs((double)ahead[i] - sum) < 1e-3 * (1 + sum), "%u nodes ahead: %g, the twin's %g", i + 1,
+              (double)ahead[i], sum);
+    }
+}
+
 static void check_same(const struct lv_grow *g)
 {
     struct lv_tree t;
@@ -89,6 +133,7 @@ static void check_same(const struct lv_grow *g)
         sum += twin[i].p;
     CHECK(fabs(expected[n - 1] - 1.0 - sum) < 1e-3 * (1 + sum), "expected tokens %g, the twin's %g", (double)expected[n - 1],
           1 + sum);
+    check_ahead(g, 1 + n % LV_GROW_OPEN_MAX, 0.1f + 0.1f * (float)(n % 9));
     lv_grow_select(g, LV_TREE_MAX, 1000, &t, map);
     CHECK(lv_tree_validate(&t), "the snapshot is no tree");
     for (uint32_t i = 1; i < t.n; i++) {
