@@ -216,7 +216,7 @@ LEVER_API void lever_seq_free(lever_seq *seq); /* accepts NULL */
 
 /* Appends prompt tokens and computes them (prefill). n >= 1; the context must have room.
  * When negative, the sequence is as before the call, but for LEVER_E_CANCEL and LEVER_E_IO, which
- * leave the part that was computed. */
+ * leave the part that was computed: lever_stats.n_prompt has grown by its tokens. Go on with the rest, or step. */
 LEVER_API enum lever_status lever_prompt(lever_seq *seq, const int32_t *ids, size_t n,
                                          struct lever_error *err);
 

@@ -311,7 +311,7 @@ enum lever_status lv_draft_sync(struct lv_draft *d, const int32_t *text, uint32_
         LV_TRY(lv_draft_run(d, 0, err));
     lv_grow_clear(g);
     if (kv->n > n - 1 && !lv_kv_rewind(kv, n - 1))
-        kv->n = 0; /* further back than a sliding window allows */
+        lv_kv_clear(kv); /* further back than a sliding window allows */
     const enum lever_status st = catch_up(d, n, err);
 
     d->exposed_ns += lv_now_ns() - t0;

@@ -61,10 +61,10 @@ enum lever_status lever_seq_new(lever_engine *e, const struct lever_sampling *s,
         st = LV_FAIL(err, LEVER_E_NOMEM, "sequence of %u tokens", e->opt.n_ctx);
         goto fail;
     }
-    e->target.kv.n = 0;
+    lv_kv_clear(&e->target.kv);
     e->target.exec.cancel = &q->cancel;
     if (e->uses_draft) {
-        e->draft.kv.n = 0;
+        lv_kv_clear(&e->draft.kv);
         e->draft.exec.cancel = &q->cancel;
         e->draft.exec.event = e->target.exec.event; /* workers wait for both together */
         if ((st = lv_draft_init(&q->draft, &e->draft, &q->sampler, err)) < 0)
@@ -133,6 +133,15 @@ static enum lever_status prefill(lever_seq *q, uint32_t first, uint32_t end, str
     return LEVER_OK;
 }
 
+/* n tokens more of a prompt are text. */
+static void append_prompt(lever_seq *q, uint32_t n)
+{
+    q->n += n;
+    q->n_prompt += n;
+    if (n)
+        q->ended = false;
+}
+
 enum lever_status lever_prompt(lever_seq *q, const int32_t *ids, size_t n, struct lever_error *err)
 {
     struct lever_engine *e = q->e;
@@ -154,17 +163,14 @@ enum lever_status lever_prompt(lever_seq *q, const int32_t *ids, size_t n, struc
 
     q->stats.seconds_prefill += lv_seconds(lv_now_ns() - t0);
     if (st < 0) { /* keep the part that was computed as text, its last token as the root */
-        if (e->target.kv.n > q->n)
-            q->n = e->target.kv.n;
+        append_prompt(q, e->target.kv.n > q->n ? e->target.kv.n - q->n : 0);
         if (q->n && e->target.kv.n == q->n)
             lv_kv_rewind(&e->target.kv, q->n - 1);
         q->fresh = false;
         return st;
     }
-    q->n += (uint32_t)n;
-    q->n_prompt += (uint32_t)n;
+    append_prompt(q, (uint32_t)n);
     q->fresh = true;
-    q->ended = false;
     return LEVER_OK;
 }
 

@@ -55,14 +55,23 @@ void lv_kv_commit(struct lv_kv *kv, const int32_t *slot, uint32_t n)
             for (uint32_t i = 0; i < n; i++)
                 commit_one(kv, &kv->layer[il], h, (uint32_t)slot[i], kv->n + i);
     kv->n += n;
+    if (kv->n > kv->n_written)
+        kv->n_written = kv->n;
+}
+
+void lv_kv_clear(struct lv_kv *kv)
+{
+    kv->n = kv->n_written = 0;
 }
 
 bool lv_kv_rewind(struct lv_kv *kv, uint32_t n)
 {
     assert(n <= kv->n);
     for (uint32_t il = 0; il < kv->n_layer; il++)
-        if (kv->n > kv->layer[il].cap && kv->n - n > LV_KV_SLACK)
+        if (n > 0 && kv->n_written > kv->layer[il].cap && kv->n_written - n > LV_KV_SLACK)
             return false;
     kv->n = n;
+    if (n == 0)
+        lv_kv_clear(kv);
     return true;
 }

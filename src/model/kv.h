@@ -27,6 +27,7 @@ struct lv_kv_layer {
 
 struct lv_kv {
     uint32_t n;        /* committed positions 0 .. n - 1 */
+    uint32_t n_written; /* most there have been since it was empty: rings hold the last cap of these */
     uint32_t n_ctx;    /* most */
     uint32_t n_slot;   /* tree slots, multiple of 16 */
     uint32_t n_layer, n_head_kv, head_dim;
@@ -38,6 +39,7 @@ bool lv_kv_init(struct lv_kv *kv, const struct lv_program *p, uint32_t n_ctx, ui
 
 /* Appends n positions from the tree slots given, in order. kv->n + n <= n_ctx. */
 void lv_kv_commit(struct lv_kv *kv, const int32_t *slot, uint32_t n);
+void lv_kv_clear(struct lv_kv *kv);
 /* Keeps the first n positions. False (nothing changed) when a sliding layer no longer holds what that needs. */
 bool lv_kv_rewind(struct lv_kv *kv, uint32_t n);
 

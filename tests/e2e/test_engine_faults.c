@@ -146,6 +146,7 @@ static struct {
     uint64_t memory, ring, slot;
     uint32_t n_ctx, n_gen;
     int32_t prompt[N_PROMPT], want[N_GEN_MAX];
+    void (*progress)(void *user, const char *what, uint64_t done, uint64_t total);
 } kit;
 
 struct run {
@@ -172,24 +173,31 @@ static void options(const struct run *r, struct lever_options *opt)
     opt->reader = r->reader;
     opt->spec_draft_n_max = 3;
     opt->sidecar = "off";
+    opt->progress = kit.progress;
+}
+
+static enum lever_status open_engine(struct run *r)
+{
+    struct lever_options opt;
+
+    options(r, &opt);
+    enum lever_status st = lv_engine_open_hooked(&r->e, &opt, &ops, &r->err);
+
+    if (st == LEVER_E_BUDGET) { /* it depends on the process, which under sanitizers grows and shrinks a lot */
+        opt.memory_bytes = r->err.least_memory + (1 << 20);
+        st = lv_engine_open_hooked(&r->e, &opt, &ops, &r->err);
+    }
+    return st;
 }
 
 /* The next thing to do; repeats what failed. Returns its status, LEVER_DONE when all ids are there. */
 static enum lever_status advance(struct run *r)
 {
     enum lever_status st;
-    struct lever_options opt;
     size_t n;
 
-    if (!r->e) {
-        options(r, &opt);
-        st = lv_engine_open_hooked(&r->e, &opt, &ops, &r->err);
-        if (st == LEVER_E_BUDGET) { /* it depends on the process, which under sanitizers grows and shrinks a lot */
-            opt.memory_bytes = r->err.least_memory + (1 << 20);
-            st = lv_engine_open_hooked(&r->e, &opt, &ops, &r->err);
-        }
-        return st;
-    }
+    if (!r->e)
+        return open_engine(r);
     if (!r->q)
         return lever_seq_new(r->e, NULL, &r->q, &r->err);
     if (!r->prompted) {
@@ -527,6 +535,267 @@ static void test_slow_device(void)
     end(&r);
 }
 
+/* ---- a prompt that fails midway ------------------------------------------ */
+
+#define N_LONG 150 /* tokens, computed 64 at a time */
+#define N_AFTER 3
+#define AT_ONCE UINT64_MAX
+#define N_READS_TRIED 4
+
+enum before { NOTHING, PROMPTED, GENERATED, N_BEFORE };   /* what the sequence has when the long prompt comes */
+enum answer { GO_ON, STEP, TAKE_BACK, N_ANSWER };         /* what the caller does about the failure */
+
+static struct {
+    lever_seq *q;
+    uint64_t left; /* cancel when so many tokens of the prompt are still to do */
+} midway;
+
+static void cancel_midway(void *user, const char *what, uint64_t done, uint64_t total)
+{
+    (void)user;
+    if (midway.q && strcmp(what, "prefill") == 0 && total - done == midway.left)
+        lever_cancel(midway.q);
+}
+
+static int32_t long_token(uint32_t i)
+{
+    return 10 + (int32_t)(i * 37 % 290);
+}
+
+/* A sequence that no end token ends. */
+static enum lever_status open_endless(struct run *r)
+{
+    struct lever_sampling sampling;
+
+    lever_sampling_default(&sampling, sizeof sampling);
+    sampling.ignore_eos = true;
+    const enum lever_status st = open_engine(r);
+
+    return st < 0 ? st : lever_seq_new(r->e, &sampling, &r->q, &r->err);
+}
+
+static uint64_t n_prompt_of(const struct run *r)
+{
+    struct lever_stats stats = { .size = sizeof stats };
+
+    lever_stats(r->e, r->q, &stats);
+    return stats.n_prompt;
+}
+
+/* lever_prompt with text[known .. end). A read under way when the device healed may fail once more: then, as callers
+ * do, with what was not accepted. */
+static bool prompt_rest(struct run *r, const int32_t *text, uint64_t known, uint64_t end)
+{
+    const uint64_t had = n_prompt_of(r);
+    enum lever_status st = lever_prompt(r->q, text + known, end - known, &r->err);
+
+    if (st == LEVER_E_IO) {
+        known += n_prompt_of(r) - had;
+        st = lever_prompt(r->q, text + known, end - known, &r->err);
+    }
+    return st == LEVER_OK;
+}
+
+static bool take(struct run *r, int32_t *out, uint64_t n)
+{
+    bool again = true;
+
+    for (uint64_t done = 0; done < n;) {
+        size_t got;
+        const enum lever_status st = lever_step(r->q, out + done, n - done, &got, &r->err);
+
+        if (st == LEVER_E_IO && again)
+            again = false;
+        else if (st != LEVER_OK)
+            return false;
+        done += got;
+    }
+    return true;
+}
+
+/* What follows a text, in memory and undisturbed. */
+static bool twin(const int32_t *text, uint64_t n, int32_t *out)
+{
+    const uint64_t memory = kit.memory;
+    struct run r = { 0 };
+
+    kit.memory = 0;
+    const bool ok = open_endless(&r) == LEVER_OK && prompt_rest(&r, text, 0, n) && take(&r, out, N_AFTER);
+
+    if (!ok)
+        BAD("twin of %llu tokens: %s", (unsigned long long)n, r.err.message);
+    kit.memory = memory;
+    end(&r);
+    return ok;
+}
+
+/* The sequence has text[0 .. known). Does what the caller would; returns the tokens it then has, 0 when that failed. */
+static uint64_t answer_failure(struct run *r, enum answer answer, const int32_t *text, uint64_t n, uint64_t known,
+                               const char *what)
+{
+    if (answer == STEP && known > 0)
+        return known;
+    if (answer == TAKE_BACK && n > 0) {
+        if (lever_rewind(r->q, known - n, &r->err) < 0)
+            BAD("%s: taking back %d tokens: %s", what, (int)(known - n), r->err.message);
+        known = n;
+    }
+    if (prompt_rest(r, text, known, n + N_LONG))
+        return n + N_LONG;
+    BAD("%s: the rest of the prompt: %s", what, r->err.message);
+    return 0;
+}
+
+/* The prompt is cancelled with `at` tokens left (NONE), or its reads from `at` on fail (EIO_FOR_GOOD). Then the figures
+ * say how much was accepted, and the text goes on from there. Returns the tokens accepted; N_LONG: it did not fail. */
+static uint64_t fail_midway(enum fault kind, uint64_t at, enum before before, enum answer answer, uint64_t k)
+{
+    struct run r = run_of(k);
+    int32_t text[N_PROMPT + 2 + N_LONG], ids[N_AFTER], want[N_AFTER];
+    const uint64_t n = before == NOTHING ? 0 : before == PROMPTED ? N_PROMPT : N_PROMPT + 2;
+    uint64_t accepted = 0;
+    char what[120];
+
+    snprintf(what, sizeof what, "long prompt, run %d: %s %lld, before %d, answer %d", (int)k,
+             kind == NONE ? "cancel" : "read", (long long)at, before, answer);
+    memcpy(text, kit.prompt, sizeof kit.prompt);
+    fault_set(NONE, 0);
+    if (open_endless(&r) < 0 || (n > 0 && !prompt_rest(&r, text, 0, N_PROMPT)) ||
+        (n > N_PROMPT && !take(&r, text + N_PROMPT, 2))) {
+        BAD("%s: before it: %s", what, r.err.message);
+        goto out;
+    }
+    for (uint32_t i = 0; i < N_LONG; i++)
+        text[n + i] = long_token(i);
+    const uint64_t had = n_prompt_of(&r);
+
+    midway.left = at;
+    midway.q = kind == NONE ? r.q : NULL;
+    if (kind == NONE && at == AT_ONCE)
+        lever_cancel(r.q);
+    fault_set(kind, at);
+    const enum lever_status st = lever_prompt(r.q, text + n, N_LONG, &r.err);
+
+    atomic_store(&sys.kind, NONE);
+    midway.q = NULL;
+    lever_cancel_clear(r.q);
+    accepted = n_prompt_of(&r) - had;
+    if (kind == NONE && (st != LEVER_E_CANCEL || accepted != (at == AT_ONCE ? 0 : N_LONG - at)))
+        BAD("%s: status %d, %llu tokens accepted", what, st, (unsigned long long)accepted);
+    if (kind != NONE && st != (accepted == N_LONG ? LEVER_OK : LEVER_E_IO))
+        BAD("%s: status %d, %llu tokens accepted: %s", what, st, (unsigned long long)accepted, r.err.message);
+    if (accepted > N_LONG || st == LEVER_OK)
+        goto out;
+    const uint64_t known = answer_failure(&r, answer, text, n, n + accepted, what);
+
+    if (!known || !twin(text, known, want))
+        goto out;
+    if (!take(&r, ids, N_AFTER))
+        BAD("%s: behind %llu tokens: %s", what, (unsigned long long)known, r.err.message);
+    else if (memcmp(ids, want, sizeof ids) != 0)
+        BAD("%s: behind %llu tokens: %d %d %d, expected %d %d %d", what, (unsigned long long)known, ids[0], ids[1],
+            ids[2], want[0], want[1], want[2]);
+out:
+    end(&r);
+    return accepted;
+}
+
+/* A text that has ended goes on with the part of a prompt that was accepted; without any, it still has ended. */
+static void fail_behind_end(uint64_t at)
+{
+    const int32_t eos = tiny_eos(320);
+    const struct lever_logit_bias bias = { .token = eos, .bias = 1e6f };
+    struct lever_sampling sampling;
+    struct run r = run_of(3);
+    int32_t text[N_LONG], id;
+    size_t n;
+
+    lever_sampling_default(&sampling, sizeof sampling);
+    sampling.logit_bias = &bias;
+    sampling.n_logit_bias = 1;
+    for (uint32_t i = 0; i < N_LONG; i++)
+        text[i] = long_token(i);
+    fault_set(NONE, 0);
+    if (open_engine(&r) < 0 || lever_seq_new(r.e, &sampling, &r.q, &r.err) < 0 || !prompt_rest(&r, text, 0, N_PROMPT) ||
+        lever_step(r.q, &id, 1, &n, &r.err) != LEVER_DONE || id != eos) {
+        BAD("text that ends: %s", r.err.message);
+        end(&r);
+        return;
+    }
+    midway.q = r.q;
+    midway.left = at;
+    if (at == AT_ONCE)
+        lever_cancel(r.q);
+    const enum lever_status st = lever_prompt(r.q, text, N_LONG, &r.err);
+
+    midway.q = NULL;
+    lever_cancel_clear(r.q);
+    const enum lever_status next = lever_step(r.q, &id, 1, &n, &r.err);
+    const enum lever_status expected = at == AT_ONCE ? LEVER_E_ARG : LEVER_DONE;
+
+    if (st != LEVER_E_CANCEL || next != expected)
+        BAD("prompt behind an end, cancelled with %lld left: status %d, then %d, expected %d", (long long)at, st, next,
+            expected);
+    end(&r);
+}
+
+/* Reads that an undisturbed long prompt makes. */
+static uint64_t long_prompt_reads(void)
+{
+    struct run r = run_of(3);
+    int32_t text[N_LONG];
+    uint64_t n_call = 0;
+
+    for (uint32_t i = 0; i < N_LONG; i++)
+        text[i] = long_token(i);
+    fault_set(NONE, 0);
+    if (open_endless(&r) == LEVER_OK) {
+        const uint64_t before = atomic_load(&sys.n_call);
+
+        if (prompt_rest(&r, text, 0, N_LONG))
+            n_call = atomic_load(&sys.n_call) - before;
+    }
+    if (!n_call)
+        BAD("long prompt: %s", r.err.message);
+    end(&r);
+    return n_call;
+}
+
+static void test_prompt_midway(void)
+{
+    const uint32_t n_ctx = kit.n_ctx;
+    unsigned n_run = 0, n_part = 0, n_none = 0;
+
+    kit.n_ctx = 256;
+    kit.progress = cancel_midway;
+    const uint64_t n_call = long_prompt_reads();
+
+    for (uint64_t k = 0; k < (uint64_t)N_BEFORE * N_ANSWER; k++) {
+        const enum before before = (enum before)(k / N_ANSWER);
+        const enum answer answer = (enum answer)(k % N_ANSWER);
+        /* The last token that is known comes again with the prompt, unless its row is still at hand. */
+        const uint64_t again = before == GENERATED, cut[] = { AT_ONCE, N_LONG - 64 + again, N_LONG - 128 + again };
+
+        for (uint32_t i = 0; i < 3; i++, n_run++)
+            fail_midway(NONE, cut[i], before, answer, k + i);
+        for (uint64_t i = 0; i < N_READS_TRIED; i++, n_run++) {
+            const uint64_t read = 1 + i * n_call / N_READS_TRIED;
+            const uint64_t accepted = fail_midway(EIO_FOR_GOOD, read, before, answer, 3 * k + i);
+
+            n_part += accepted > 0 && accepted < N_LONG;
+            n_none += accepted == 0;
+        }
+    }
+    fail_behind_end(AT_ONCE);
+    fail_behind_end(N_LONG - 64 + 1);
+    printf("long prompt of %llu reads: %u runs, failed reads left a part in %u, nothing in %u\n",
+           (unsigned long long)n_call, n_run, n_part, n_none);
+    if (!n_part || !n_none)
+        BAD("long prompts failed always in the same part");
+    kit.n_ctx = n_ctx;
+    kit.progress = NULL;
+}
+
 /* ---- failed allocations -------------------------------------------------- */
 
 static void test_failed_allocations(void)
@@ -634,6 +903,7 @@ int main(int argc, char **argv)
         test_cancel_hanging();
         if (!real) {
             test_slow_device();
+            test_prompt_midway();
             test_changed_file();
             test_failed_allocations();
         }
