@@ -26,6 +26,7 @@ struct operand {
     size_t stride_step, stride_vec; /* elements */
     size_t ahead;                   /* f16: elements from here to what comes next, prefetched; may lie outside */
     bool f32;
+    float *keep;                    /* f16: where the halves go as f32, as a chunk holds them, or NULL */
 };
 
 static inline __attribute__((always_inline)) __m512 load(struct operand o, size_t i, size_t b)
@@ -58,8 +59,11 @@ static inline __attribute__((always_inline)) void tile(float *y, size_t stride_y
         __m512 v[MAX_VEC];
 
         LV_UNROLL
-        for (int b = 0; b < n_vec; b++)
+        for (int b = 0; b < n_vec; b++) {
             v[b] = load(o, i, (size_t)b);
+            if (o.keep)
+                _mm512_store_ps(o.keep + (i * (size_t)n_vec + (size_t)b) * N_LANE, v[b]);
+        }
         LV_UNROLL
         for (int q = 0; q < n_q; q++) {
             const __m512 xq = _mm512_set1_ps(x[(size_t)q * stride_x + i]);
@@ -115,36 +119,29 @@ static void tile_f16(float *y, size_t stride_y, const float *x, size_t stride_x,
                      size_t stride_vec, size_t ahead, uint32_t n_step, uint32_t n_q, uint32_t n_vec, bool first,
                      const float *scale)
 {
-    const struct operand o = { h, stride_step, stride_vec, ahead, false };
+    const struct operand o = { h, stride_step, stride_vec, ahead, false, NULL };
 
     tile_of(y, stride_y, x, stride_x, o, n_step, n_q, n_vec, first, scale);
 }
 
-/* All n_q queries, in tiles of about equal size, at most WIDE_Q. */
-static void tiles_f32(float *y, size_t stride_y, const float *x, size_t stride_x, const struct chunk *c,
-                      uint32_t n_step, uint32_t n_q, uint32_t n_vec, bool first, const float *scale)
+/* The same for any n_q, in tiles of about equal size, at most WIDE_Q: the first converts for all. */
+static void tiles(float *y, size_t stride_y, const float *x, size_t stride_x, const uint16_t *h, size_t stride_step,
+                  size_t stride_vec, size_t ahead, uint32_t n_step, uint32_t n_q, uint32_t n_vec, bool first,
+                  const float *scale)
 {
-    const struct operand o = { c->f, (size_t)n_vec * N_LANE, N_LANE, 0, true };
+    struct chunk c;
+    const struct operand f32 = { c.f, (size_t)n_vec * N_LANE, N_LANE, 0, true, NULL };
+    struct operand f16 = { h, stride_step, stride_vec, ahead, false, c.f };
 
-    while (n_q > 0) {
-        const uint32_t n_tile = (n_q + WIDE_Q - 1) / WIDE_Q;
-        const uint32_t n = (n_q + n_tile - 1) / n_tile;
+    for (uint32_t i = 0; i < n_q;) {
+        const uint32_t n_tile = (n_q - i + WIDE_Q - 1) / WIDE_Q;
+        const uint32_t n = (n_q - i + n_tile - 1) / n_tile;
 
-        tile_of(y, stride_y, x, stride_x, o, n_step, n, n_vec, first, scale);
-        y += n * stride_y;
-        x += n * stride_x;
-        n_q -= n;
-    }
-}
-
-static void convert(struct chunk *c, const uint16_t *h, size_t stride_step, size_t stride_vec, size_t ahead,
-                    uint32_t n_step, uint32_t n_vec)
-{
-    const struct operand o = { h, stride_step, stride_vec, ahead, false };
-
-    for (size_t i = 0; i < n_step; i++) {
-        for (size_t b = 0; b < n_vec; b++)
-            _mm512_store_ps(c->f + (i * n_vec + b) * N_LANE, load(o, i, b));
+        if (i == 0)
+            tile_of(y, stride_y, x, stride_x, f16, n_step, n, n_vec, first, scale);
+        else
+            tile_of(y + i * stride_y, stride_y, x + i * stride_x, stride_x, f32, n_step, n, n_vec, first, scale);
+        i += n;
     }
 }
 
@@ -152,7 +149,6 @@ static void qk_blocks(float *s, size_t stride_s, const float *q, size_t stride_q
                       uint32_t n_dim, uint32_t n_vec, float scale)
 {
     const size_t stride_blk = (size_t)n_dim * N_LANE;
-    struct chunk c;
 
     if (n_q <= TILE_Q) {
         tile_f16(s, stride_s, q, stride_q, k, N_LANE, stride_blk, n_vec * stride_blk, n_dim, n_q, n_vec, true, &scale);
@@ -164,8 +160,8 @@ static void qk_blocks(float *s, size_t stride_s, const float *q, size_t stride_q
         /* next: the same blocks further on, or the next blocks from their start */
         const size_t ahead = d + n < n_dim ? (size_t)CHUNK_LEN * N_LANE : n_vec * stride_blk - (size_t)d * N_LANE;
 
-        convert(&c, k + (size_t)d * N_LANE, N_LANE, stride_blk, ahead, n, n_vec);
-        tiles_f32(s, stride_s, q + d, stride_q, &c, n, n_q, n_vec, d == 0, d + n == n_dim ? &scale : NULL);
+        tiles(s, stride_s, q + d, stride_q, k + (size_t)d * N_LANE, N_LANE, stride_blk, ahead, n, n_q, n_vec, d == 0,
+              d + n == n_dim ? &scale : NULL);
     }
 }
 
@@ -187,14 +183,12 @@ static void pv_tail(float *out, size_t stride_out, const float *p, size_t stride
 {
     uint16_t h[CHUNK_LEN][N_LANE] = { { 0 } };
     float y[N_LANE] = { 0 };
-    struct chunk c;
 
     for (size_t i = 0; i < n_pos; i++)
         memcpy(h[i], v + i * stride_v, n_dim * sizeof *v);
-    convert(&c, h[0], N_LANE, 0, 0, n_pos, 1);
     for (size_t q = 0; q < n_q; q++) {
         memcpy(y, out + q * stride_out, n_dim * sizeof *y);
-        tiles_f32(y, 0, p + q * stride_p, 0, &c, n_pos, 1, 1, false, NULL);
+        tile_f16(y, 0, p + q * stride_p, 0, h[0], N_LANE, 0, 0, n_pos, 1, 1, false, NULL);
         memcpy(out + q * stride_out, y, n_dim * sizeof *y);
     }
 }
@@ -204,7 +198,6 @@ void lv_attn_pv_avx512(float *out, size_t stride_out, const float *p, size_t str
 {
     const uint32_t width = tile_width(n_q);
     const size_t ahead = CHUNK_LEN * stride_v;
-    struct chunk c;
 
     /* positions outside, dims inside: V is read from memory in one pass over whole rows */
     for (uint32_t i = 0; i < n_pos; i += CHUNK_LEN) {
@@ -220,8 +213,8 @@ void lv_attn_pv_avx512(float *out, size_t stride_out, const float *p, size_t str
                 tile_f16(out + d, stride_out, p + i, stride_p, vi + d, stride_v, N_LANE, ahead, n, n_q, n_vec, false,
                          NULL);
             } else {
-                convert(&c, vi + d, stride_v, N_LANE, ahead, n, n_vec);
-                tiles_f32(out + d, stride_out, p + i, stride_p, &c, n, n_q, n_vec, false, NULL);
+                tiles(out + d, stride_out, p + i, stride_p, vi + d, stride_v, N_LANE, ahead, n, n_q, n_vec, false,
+                      NULL);
             }
         }
     }
