@@ -26,13 +26,15 @@ enum lever_status lv_trace_round(struct lv_trace *t, const lever_engine *e, cons
         return LEVER_OK;
     lever_stats(e, seq, &now);
     const double seconds = GROWN(seconds_decode);
-    json_t *line = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:o, s:o, s:o, s:o}}",
+    json_t *line = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:o, s:o, s:o, s:o}}",
                              "round", lv_json_uint(t->n_line),
                              "ids", lv_json_ids(ids, n),
                              "rows", lv_json_uint(GROWN(n_row)),
                              "drafted", lv_json_uint(GROWN(n_drafted)),
                              "accepted", lv_json_uint(GROWN(n_accepted)),
+                             "expected", lv_json_real(GROWN(expected_tokens)),
                              "seconds", lv_json_real(seconds),
+                             "predicted_seconds", lv_json_real(GROWN(seconds_predicted)),
                              "exposed_draft_seconds", lv_json_real(GROWN(seconds_draft)),
                              "stream",
                                  "bytes", lv_json_uint(GROWN(streamed_bytes)),

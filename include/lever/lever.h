@@ -269,6 +269,8 @@ struct lever_stats {
     const char *reader_method;      /* "pread", "uring" */
     /* sequence */
     double seconds_stream_wait;     /* decode: a worker without anything to do but wait for the stream, mean of all */
+    double expected_tokens;         /* that the verified trees promised, by calibrated probabilities */
+    double seconds_predicted;       /* of all rounds, by the cost model, exposed drafting included */
 };
 
 /* seq may be NULL. */

@@ -91,7 +91,41 @@ int32_t lv_grow_add(struct lv_grow *g, int32_t parent, int32_t token, float p, u
 {
     if (g->node[parent].spine || g->node[parent].doomed) /* the root moved on while this batch ran */
         return -1;
-    return add_child(g, parent, token, p, rank);
+    const int32_t i = add_child(g, parent, token, p, rank);
+
+    if (i >= 0 && !g->node[i].depth) {
+        const uint32_t depth = lv_grow_depth(g, i);
+
+        g->node[i].depth = depth < UINT8_MAX ? (uint8_t)depth : UINT8_MAX;
+    }
+    return i;
+}
+
+void lv_grow_set_p(struct lv_grow *g, int32_t node, float p)
+{
+    const float by = g->node[g->node[node].parent].lp + logf(p) - g->node[node].lp;
+
+    for (int32_t i = 0; i < LV_GROW_MAX; i++) {
+        int32_t up = i;
+
+        if (g->node[i].state == LV_GROW_FREE)
+            continue;
+        while (up >= 0 && up != node)
+            up = g->node[up].parent;
+        if (up == node && i != node)
+            g->node[i].lp += by;
+    }
+    g->node[node].lp += by;
+}
+
+float lv_grow_rest(const struct lv_grow *g, int32_t node)
+{
+    float rest = 1.0f;
+
+    for (int32_t i = 0; g->node[node].n_child && i < LV_GROW_MAX; i++)
+        if (g->node[i].state != LV_GROW_FREE && g->node[i].parent == node && !g->node[i].doomed)
+            rest -= expf(g->node[i].lp - g->node[node].lp);
+    return rest > 0.0f ? rest : 0.0f;
 }
 
 float lv_grow_p(const struct lv_grow *g, int32_t node)
@@ -198,14 +232,19 @@ static int by_lp(const void *a, const void *b)
     return (x->node > y->node) - (x->node < y->node);
 }
 
-/* Root and all nodes below it, in that order. */
-static uint32_t rank_nodes(const struct lv_grow *g, struct ranked *r)
+/* Root and all nodes at most max_depth below it, in that order. */
+static uint32_t rank_nodes(const struct lv_grow *g, uint32_t max_depth, struct ranked *r)
 {
     uint32_t n = 0;
 
-    for (int32_t i = 0; i < LV_GROW_MAX; i++)
-        if (g->node[i].state != LV_GROW_FREE && !g->node[i].spine && !g->node[i].doomed)
-            r[n++] = (struct ranked){ i, g->node[i].lp, (uint16_t)lv_grow_depth(g, i) };
+    for (int32_t i = 0; i < LV_GROW_MAX; i++) {
+        if (g->node[i].state == LV_GROW_FREE || g->node[i].spine || g->node[i].doomed)
+            continue;
+        const uint32_t depth = lv_grow_depth(g, i);
+
+        if (depth <= max_depth)
+            r[n++] = (struct ranked){ i, g->node[i].lp, (uint16_t)depth };
+    }
     qsort(r, n, sizeof *r, by_lp);
     return n;
 }
@@ -214,14 +253,12 @@ void lv_grow_select(const struct lv_grow *g, uint32_t n_max, uint32_t max_depth,
 {
     struct ranked r[LV_GROW_MAX];
     int32_t place[LV_GROW_MAX]; /* grow node -> tree node */
-    const uint32_t n = rank_nodes(g, r);
+    const uint32_t n = rank_nodes(g, max_depth, r);
 
     lv_tree_init(t, g->node[g->root].token);
     map[0] = g->root;
     place[g->root] = 0;
     for (uint32_t i = 1; i < n && t->n < n_max && t->n < LV_TREE_MAX; i++) {
-        if (r[i].depth > max_depth)
-            continue;
         const int32_t v = lv_tree_add(t, place[g->node[r[i].node].parent], g->node[r[i].node].token);
 
         map[v] = r[i].node;
@@ -229,10 +266,10 @@ void lv_grow_select(const struct lv_grow *g, uint32_t n_max, uint32_t max_depth,
     }
 }
 
-uint32_t lv_grow_expected(const struct lv_grow *g, float *cumulative, uint32_t cap)
+uint32_t lv_grow_expected(const struct lv_grow *g, uint32_t max_depth, float *cumulative, uint32_t cap)
 {
     struct ranked r[LV_GROW_MAX];
-    const uint32_t n = rank_nodes(g, r);
+    const uint32_t n = rank_nodes(g, max_depth, r);
     float sum = 0.0f;
 
     for (uint32_t i = 0; i < n && i < cap; i++) {
@@ -242,16 +279,17 @@ uint32_t lv_grow_expected(const struct lv_grow *g, float *cumulative, uint32_t c
     return n < cap ? n : cap;
 }
 
-uint32_t lv_grow_expected_ahead(const struct lv_grow *g, uint32_t max_open, float p_child, float *cumulative, uint32_t cap)
+uint32_t lv_grow_expected_ahead(const struct lv_grow *g, uint32_t max_depth, uint32_t max_open, float p_child,
+                                float *cumulative, uint32_t cap)
 {
     struct ranked r[LV_GROW_MAX];
-    const uint32_t n = rank_nodes(g, r);
+    const uint32_t n = rank_nodes(g, max_depth, r);
     float open[LV_GROW_OPEN_MAX], sum = 0.0f;
     uint32_t n_open = 0, at = 0, n_out = 0;
 
     max_open = max_open < LV_GROW_OPEN_MAX ? max_open : LV_GROW_OPEN_MAX;
     for (uint32_t i = 0; i < n && n_open < max_open; i++)
-        if (g->node[r[i].node].state == LV_GROW_OPEN)
+        if (g->node[r[i].node].state == LV_GROW_OPEN && r[i].depth < max_depth)
             open[n_open++] = expf(r[i].lp - g->node[g->root].lp) * p_child;
     for (uint32_t i = 0; n_out < cap && (i < n || at < n_open);) { /* both fall */
         const float p = i < n ? expf(r[i].lp - g->node[g->root].lp) : -1.0f;

@@ -28,9 +28,13 @@ enum lv_grow_state {
 struct lv_grow_node {
     int32_t token, parent; /* parent: node index; -1 for the oldest of the spine */
     float lp;              /* log of the path probability since the tree began */
+    float draft_p;         /* the draft's own probability given the parent; 0: it did not propose this */
+    float lookup_p;        /* what prompt lookup promised; 0: not from there */
     uint16_t n_child;
     uint8_t state;         /* enum lv_grow_state */
-    uint8_t rank;          /* among its siblings, 0 = best */
+    uint8_t rank;          /* among what the draft proposed below the parent, 0 = best */
+    uint8_t match;         /* of lookup: tokens that agreed */
+    uint8_t depth;         /* below the root when it was found */
     bool doomed;           /* cut off while queued: freed when the batch ends */
     bool spine;
 };
@@ -50,6 +54,10 @@ void lv_grow_init(struct lv_grow *g, int32_t token);
 /* Adds a candidate; p = its probability given the parent, (0, 1]. When full the least probable leaf gives way. Returns the
  * node, or -1 when there is no place for one so improbable, or the parent is no longer at or below the root. A child with the same token is returned as it is. */
 int32_t lv_grow_add(struct lv_grow *g, int32_t parent, int32_t token, float p, uint8_t rank);
+/* Another probability given the parent, (0, 1]: what is below moves along. */
+void lv_grow_set_p(struct lv_grow *g, int32_t node, float p);
+/* What a node's living children leave of its probability, [0, 1]. */
+float lv_grow_rest(const struct lv_grow *g, int32_t node);
 /* Probability of a node's path from the present root. */
 float lv_grow_p(const struct lv_grow *g, int32_t node);
 /* Depth below the present root. */
@@ -67,13 +75,14 @@ void lv_grow_batch_done(struct lv_grow *g, const int32_t *node, uint32_t n, bool
  * node -> grow node. Depends on the tree only. */
 void lv_grow_select(const struct lv_grow *g, uint32_t n_max, uint32_t max_depth, struct lv_tree *t, int32_t *map);
 /* cumulative[i] = expected tokens of a round that verifies the best i + 1 nodes (the root alone: 1). Returns the number
- * of entries: all nodes up to cap. */
-uint32_t lv_grow_expected(const struct lv_grow *g, float *cumulative, uint32_t cap);
+ * of entries: all nodes at most max_depth below the root, up to cap. */
+uint32_t lv_grow_expected(const struct lv_grow *g, uint32_t max_depth, float *cumulative, uint32_t cap);
 
 /* The same as it may be expected after the next batch: of its up to max_open nodes, LV_GROW_OPEN_MAX at most, each gets a
  * child that is right with probability p_child. cap of LV_TREE_MAX does for all. */
 #define LV_GROW_OPEN_MAX 16
-uint32_t lv_grow_expected_ahead(const struct lv_grow *g, uint32_t max_open, float p_child, float *cumulative, uint32_t cap);
+uint32_t lv_grow_expected_ahead(const struct lv_grow *g, uint32_t max_depth, uint32_t max_open, float p_child,
+                                float *cumulative, uint32_t cap);
 
 /* The text went on with `token`: the root moves to that child (made if it was not there), its siblings and their
  * subtrees go. Returns true when it was in the tree. */

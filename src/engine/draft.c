@@ -14,12 +14,14 @@ uint64_t lv_draft_bytes(const struct lv_sampler *s, uint32_t n_worker, uint32_t 
 }
 
 enum lever_status lv_draft_init(struct lv_draft *d, struct lv_instance *m, const struct lv_sampler *s,
-                                struct lever_error *err)
+                                const struct lv_tok *tok, const struct lv_calib *calib, struct lever_error *err)
 {
     const uint32_t n_worker = m->exec.n_worker;
 
     *d = (struct lv_draft){ .m = m,
                             .sampler = *s,
+                            .tok = tok,
+                            .calib = calib,
                             .n_open = LV_DRAFT_OPEN,
                             .n_child = LV_DRAFT_CHILDREN,
                             .p_min = 1e-3f,
@@ -142,16 +144,32 @@ static void rank_row(void *ctx, uint32_t i, unsigned worker)
                                     n_kv + n_path, scratch, d->n_child, d->child[i], d->child_p[i]);
 }
 
-static void add_children(struct lv_draft *d)
+/* What the draft proposes below a node. Candidates that were there already, from lookup: the draft's word counts for
+ * those it names too; the others share what it leaves. */
+static void add_children(struct lv_draft *d, int32_t node, const int32_t *child, const float *draft_p, uint32_t n)
 {
     struct lv_grow *g = &d->grow;
+    const bool had = g->node[node].n_child > 0;
+    const float path = g->node[node].lp - g->node[g->root].lp;
+    float p[LV_DRAFT_CHILDREN], rest = 1.0f;
 
-    for (uint32_t i = 0; i + d->n_spine < d->n_batch; i++) {
-        const int32_t node = d->batch[d->n_spine + i];
+    lv_calib_siblings(d->calib, draft_p, n, lv_grow_depth(g, node) + 1, p);
+    for (uint32_t k = 0; k < n; k++)
+        rest -= p[k];
+    for (int32_t i = 0; had && i < LV_GROW_MAX; i++)
+        if (g->node[i].state != LV_GROW_FREE && g->node[i].parent == node)
+            lv_grow_set_p(g, i, expf(g->node[i].lp - g->node[node].lp) * (rest > 1e-6f ? rest : 1e-6f));
+    for (uint32_t k = 0; k < n; k++) {
+        if (lv_tok_is_end(d->tok, child[k]) || (k > 0 && path + logf(p[k]) < logf(d->p_min)))
+            continue; /* a row for an end token would verify nothing */
+        const int32_t i = lv_grow_add(g, node, child[k], p[k], (uint8_t)k);
 
-        for (uint32_t k = 0; k < d->n_found[i] && !g->node[node].doomed && !g->node[node].spine; k++)
-            if (g->node[node].lp - g->node[g->root].lp + logf(d->child_p[i][k]) >= logf(d->p_min) || k == 0)
-                lv_grow_add(g, node, d->child[i][k], d->child_p[i][k], (uint8_t)k);
+        if (i < 0)
+            continue;
+        if (g->node[i].lookup_p > 0.0f)
+            lv_grow_set_p(g, i, p[k]);
+        g->node[i].draft_p = draft_p[k];
+        g->node[i].rank = (uint8_t)k;
     }
 }
 
@@ -178,7 +196,12 @@ static void next_phase(struct lv_draft *d)
         lv_exec_begin_call(x, d->n_batch - d->n_spine, rank_row, d);
         break;
     case DRAFT_RANK:
-        add_children(d);
+        for (uint32_t i = 0; i + d->n_spine < d->n_batch; i++) {
+            const int32_t node = d->batch[d->n_spine + i];
+
+            if (!d->grow.node[node].doomed && !d->grow.node[node].spine) /* else the root moved on meanwhile */
+                add_children(d, node, d->child[i], d->child_p[i], d->n_found[i]);
+        }
         d->n_batches++;
         end_batch(d, false);
         break;

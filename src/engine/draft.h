@@ -6,16 +6,18 @@
  *
  * Its KV cache holds the text as committed positions and the tree in slots; see draft/grow.h for the spine between.
  *
- * borrows  instance, sampler and text; owns the tree and scratch
+ * borrows  instance, sampler, tokenizer, calibration and text; owns the tree and scratch
  * threads  lv_draft_work from any worker; the rest from the sequence's thread while no worker runs */
 #ifndef LV_ENGINE_DRAFT_H
 #define LV_ENGINE_DRAFT_H
 
 #include <pthread.h>
 
+#include "draft/calibrate.h"
 #include "draft/grow.h"
 #include "engine/instance.h"
 #include "engine/sampler.h"
+#include "tok/tok.h"
 
 #define LV_DRAFT_OPEN LV_HEAD_ROWS /* candidates a batch expands: about the price of one */
 #define LV_DRAFT_ROWS 64           /* rows of a batch, catching up included */
@@ -25,6 +27,8 @@
 struct lv_draft {
     struct lv_instance *m;
     struct lv_sampler sampler; /* the target's over the tokens both have; its bias list is borrowed */
+    const struct lv_tok *tok;
+    const struct lv_calib *calib; /* changed only while no worker runs */
     struct lv_grow grow;
     pthread_mutex_t lock;      /* of the steps between runs */
     _Atomic int phase;
@@ -60,7 +64,7 @@ uint64_t lv_draft_bytes(const struct lv_sampler *s, uint32_t n_worker, uint32_t 
 
 /* m: loaded, with LV_GROW_MAX slots. Several executors' workers wait on m->exec.event together. */
 enum lever_status lv_draft_init(struct lv_draft *d, struct lv_instance *m, const struct lv_sampler *s,
-                                struct lever_error *err);
+                                const struct lv_tok *tok, const struct lv_calib *calib, struct lever_error *err);
 void lv_draft_deinit(struct lv_draft *d);
 
 /* Makes text[n - 1] the root: by moving it there if the tree has grown from this text, else by computing what the cache

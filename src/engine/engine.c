@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "cpu/cpu.h"
+#include "engine/candidates.h"
 #include "engine/sidecar.h"
 
 #ifndef LEVER_VERSION
@@ -152,7 +153,7 @@ static enum lever_status plan_memory(struct lever_engine *e, struct lever_error 
     const struct lv_plan_input in = { .target = &e->target,
                                       .draft = want_draft ? &e->draft : NULL,
                                       .budget = e->opt.memory_bytes,
-                                      .base_bytes = lv_memory_resident(),
+                                      .base_bytes = lv_memory_resident() + lv_candidates_bytes(&e->opt),
                                       .n_worker = lv_pool_n(e->pool),
                                       .n_ctx = n_ctx,
                                       .ring_bytes = e->opt.ring_bytes,
@@ -241,6 +242,8 @@ enum lever_status lv_engine_open_planned(struct lever_engine *e, const struct le
         LV_TRY(find_sidecar(e, &e->draft, NULL, err));
     }
     LV_TRY(find_sidecar(e, &e->target, e->sidecar, err));
+    for (int i = 0; i < 2; i++)
+        lv_calib_init(&e->calib[i]);
     LV_TRY(lv_engine_kernels(&e->kern, e->opt.cpu_level, err));
     LV_TRY(lv_pool_new(&e->pool, e->opt.n_threads, err));
     return plan_memory(e, err);

@@ -20,6 +20,7 @@ struct lever_engine {
     struct lv_pool *pool;
     struct lv_plan plan;
     bool uses_draft;                /* after the plan */
+    struct lv_calib calib[2];       /* of drafting for greedy decoding; for sampling */
     double seconds_load;
     lever_seq *seq;                 /* the KV cache has room for one sequence */
     struct lv_io_ops io_ops;        /* system calls of the readers: faults in tests, else NULL */

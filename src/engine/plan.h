@@ -11,7 +11,7 @@
 struct lv_plan_input {
     const struct lv_instance *target, *draft; /* opened, not loaded; draft may be NULL */
     uint64_t budget;       /* LEVER_MEMORY_UNLIMITED or bytes */
-    uint64_t base_bytes;   /* what the process holds already: code, tokenizer, metadata */
+    uint64_t base_bytes;   /* code, tokenizer, metadata: what the process holds already; and tables of prompt lookup */
     uint32_t n_worker, n_ctx;
     uint64_t ring_bytes, slot_bytes; /* 0 = planned */
 };

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "engine/candidates.h"
 #include "engine/engine.h"
 
 _Static_assert(LEVER_PLAN_ITEMS >= LV_PLAN_ITEMS, "a plan has more items than its report");
@@ -26,7 +27,7 @@ static uint64_t least_budget(const struct lever_engine *e)
 {
     const struct lv_plan_input in = { .target = &e->target,
                                       .budget = 1,
-                                      .base_bytes = lv_memory_resident(),
+                                      .base_bytes = lv_memory_resident() + lv_candidates_bytes(&e->opt),
                                       .n_worker = lv_pool_n(e->pool),
                                       .n_ctx = e->opt.n_ctx,
                                       .ring_bytes = e->opt.ring_bytes,

@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "engine/seq.h"
+#include "engine/candidates.h"
 #include "engine/stairs.h"
 
 #define BACKGROUND_BATCHES 200 /* most a pass can hide; the tree is full long before */
@@ -145,6 +145,18 @@ static uint32_t depth_limit(const lever_seq *q, uint32_t cap_out)
     return cap_out - 1 < room ? cap_out - 1 : room;
 }
 
+/* The best n nodes are the round's tree; spent: seconds that drafting them has cost. */
+static void take_tree(lever_seq *q, uint32_t n, uint32_t depth, double spent)
+{
+    const struct lv_grow *g = &q->draft.grow;
+
+    lv_grow_select(g, n, depth, &q->tree, q->map);
+    q->expected = 0.0;
+    for (uint32_t i = 0; i < q->tree.n; i++)
+        q->expected += (double)lv_grow_p(g, q->map[i]);
+    q->predicted = spent + lv_cost_round(&q->cost, q->tree.n);
+}
+
 static enum lever_status draft_chain(lever_seq *q, uint32_t n_rows, uint32_t depth, struct lever_error *err)
 {
     const struct lever_engine *e = q->e;
@@ -156,13 +168,15 @@ static enum lever_status draft_chain(lever_seq *q, uint32_t n_rows, uint32_t dep
     k = k < depth ? k : depth;
     q->draft.n_open = q->draft.n_child = 1;
     q->draft.p_min = 1e-12f;
+    const uint64_t t0 = lv_now_ns();
+
     /* What remains of the last round's chain is below the new root: fewer steps are left. */
     float have[LV_TREE_MAX];
-    const uint32_t known = lv_grow_expected(&q->draft.grow, have, LV_TREE_MAX) - 1;
+    const uint32_t known = lv_grow_expected(&q->draft.grow, depth, have, LV_TREE_MAX) - 1;
 
     if (k > known)
         LV_TRY(lv_draft_run(&q->draft, k - known, err));
-    lv_grow_select(&q->draft.grow, k + 1, depth, &q->tree, q->map);
+    take_tree(q, k + 1, depth, lv_seconds(lv_now_ns() - t0));
     return LEVER_OK;
 }
 
@@ -177,31 +191,52 @@ static enum lever_status draft_tree(lever_seq *q, uint32_t n_rows, uint32_t dept
     q->cost.t_head = 0.0;
     lv_draft_allow(d, 0); /* what starved it once may be over: the root has moved */
     for (;;) {
-        const uint32_t n_known = lv_grow_expected(&d->grow, expected, n_rows);
+        lv_candidates_lookup(q, depth);
+        const uint32_t n_known = lv_grow_expected(&d->grow, depth, expected, n_rows);
         const double spent = lv_seconds(lv_now_ns() - t0);
         double rate, rate_ahead;
 
         n = lv_cost_choose(&q->cost, expected, n_known, spent, &rate);
-        const uint32_t n_ahead = lv_grow_expected_ahead(&d->grow, d->n_open, CHILD_P, expected, n_rows);
+        const uint32_t n_ahead = lv_grow_expected_ahead(&d->grow, depth, d->n_open, CHILD_P, expected, n_rows);
 
         lv_cost_choose(&q->cost, expected, n_ahead, spent + d->batch_seconds, &rate_ahead);
         if (lv_draft_starved(d) || (n_known > 1 && rate_ahead <= rate))
             break;
         LV_TRY(lv_draft_run(d, 1, err));
     }
-    lv_grow_select(&d->grow, n, depth, &q->tree, q->map);
+    take_tree(q, n, depth, lv_seconds(lv_now_ns() - t0));
     return LEVER_OK;
 }
 
-/* auto is a chain until trees have been measured to win on a quiet machine. */
-static bool grows_tree(const lever_seq *q)
+/* Without a draft model: what lookup finds. */
+static void lookup_tree(lever_seq *q, uint32_t n_rows, uint32_t depth)
 {
-    return q->e->opt.speculation == LEVER_SPEC_TREE;
+    struct lv_grow *g = &q->draft.grow;
+    float expected[LV_TREE_MAX];
+
+    lv_grow_init(g, q->text[q->n - 1]);
+    lv_candidates_lookup(q, depth);
+    const uint32_t n_known = lv_grow_expected(g, depth, expected, n_rows);
+
+    take_tree(q, lv_cost_choose(&q->cost, expected, n_known, 0.0, NULL), depth, 0.0);
+}
+
+/* auto is a chain until trees have been measured to win on a quiet machine. */
+static bool grows_tree(const struct lever_engine *e)
+{
+    return e->opt.speculation == LEVER_SPEC_TREE;
+}
+
+const char *lv_round_mode(const struct lever_engine *e)
+{
+    if (!e->uses_draft)
+        return lv_candidates_bytes(&e->opt) ? "lookup" : "off";
+    return grows_tree(e) ? "tree" : "chain";
 }
 
 static bool speculates(const lever_seq *q, uint32_t cap_out)
 {
-    return q->e->uses_draft && cap_out > 1 && q->n_plain == 0 && row_limit(q, cap_out) > 1 && depth_limit(q, cap_out) > 0;
+    return (q->e->uses_draft || q->lookup_memory) && cap_out > 1 && q->n_plain == 0 && row_limit(q, cap_out) > 1 && depth_limit(q, cap_out) > 0;
 }
 
 static enum lever_status choose(lever_seq *q, uint32_t cap_out, struct lever_error *err)
@@ -210,10 +245,16 @@ static enum lever_status choose(lever_seq *q, uint32_t cap_out, struct lever_err
 
     lv_tree_init(&q->tree, q->text[q->n - 1]);
     q->map[0] = -1;
+    q->expected = 1.0;
+    q->predicted = lv_cost_round(&q->cost, 1);
     if (!speculates(q, cap_out))
         return LEVER_OK;
+    if (!q->e->uses_draft) {
+        lookup_tree(q, n_rows, depth);
+        return LEVER_OK;
+    }
     LV_TRY(lv_draft_sync(&q->draft, q->text, q->n, err));
-    if (!grows_tree(q))
+    if (!grows_tree(q->e))
         return draft_chain(q, n_rows, depth, err);
     return draft_tree(q, n_rows, depth, err);
 }
@@ -261,7 +302,7 @@ enum lever_status lv_round(lever_seq *q, uint32_t cap_out, uint32_t *n_drawn, st
     struct lever_engine *e = q->e;
     struct lv_exec *x = &e->target.exec;
     const bool speculated = speculates(q, cap_out);
-    const bool overlap = speculated && e->target.stream && !e->opt.no_overlap && grows_tree(q);
+    const bool overlap = speculated && e->uses_draft && e->target.stream && !e->opt.no_overlap && grows_tree(e);
     const uint64_t t0 = lv_now_ns();
     int32_t visited[LV_TREE_MAX];
 
@@ -291,10 +332,15 @@ enum lever_status lv_round(lever_seq *q, uint32_t cap_out, uint32_t *n_drawn, st
     if (speculated) {
         bool known = false;
 
-        for (uint32_t i = 0; i < *n_drawn; i++)
+        q->stats.n_lookup_accepted += lv_candidates_from_lookup(q, visited, *n_drawn);
+        for (uint32_t i = 0; i < *n_drawn; i++) {
+            lv_candidates_learn(q, q->text[q->n + i]);
             known = lv_grow_advance(&q->draft.grow, q->text[q->n + i]);
+        }
         q->stats.n_bonus_in_tree += known;
     }
+    q->stats.expected_tokens += q->expected;
+    q->stats.seconds_predicted += q->predicted;
     q->stats.n_round++;
     q->stats.n_row += q->tree.n;
     q->stats.n_drafted += q->tree.n - 1;

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "engine/candidates.h"
 #include "engine/seq.h"
 
 void lever_sampling_default(struct lever_sampling *s, size_t size)
@@ -61,13 +62,15 @@ enum lever_status lever_seq_new(lever_engine *e, const struct lever_sampling *s,
         st = LV_FAIL(err, LEVER_E_NOMEM, "sequence of %u tokens", e->opt.n_ctx);
         goto fail;
     }
+    if ((st = lv_candidates_init(q, err)) < 0)
+        goto fail;
     lv_kv_clear(&e->target.kv);
     e->target.exec.cancel = &q->cancel;
     if (e->uses_draft) {
         lv_kv_clear(&e->draft.kv);
         e->draft.exec.cancel = &q->cancel;
         e->draft.exec.event = e->target.exec.event; /* workers wait for both together */
-        if ((st = lv_draft_init(&q->draft, &e->draft, &q->sampler, err)) < 0)
+        if ((st = lv_draft_init(&q->draft, &e->draft, &q->sampler, e->tok, q->calib, err)) < 0)
             goto fail;
     }
     lv_round_init(q);
@@ -91,6 +94,7 @@ void lever_seq_free(lever_seq *q)
         q->e->seq = NULL;
     }
     lv_draft_deinit(&q->draft);
+    lv_candidates_deinit(q);
     lv_sampler_deinit(&q->sampler);
     lv_free(q->text);
     lv_free(q->logits);
@@ -248,6 +252,7 @@ enum lever_status lever_rewind(lever_seq *q, size_t n, struct lever_error *err)
         return LV_FAIL(err, LEVER_E_ARG, "lever_rewind: %zu tokens; a sliding-window layer keeps only the last %d", n,
                        LV_KV_SLACK);
     q->n = left;
+    lv_candidates_rewind(q);
     q->fresh = false;
     q->ended = false;
     return LEVER_OK;
@@ -269,7 +274,7 @@ enum lever_status lever_stats(const lever_engine *e, const lever_seq *q, struct 
     s.reader_method = e->target.reader ? lv_reader_method(e->target.reader) : "";
     s.pinned_bytes = e->target.place.pinned_bytes;
     s.streamed_bytes_per_pass = e->target.place.streamed_bytes;
-    s.speculation = !e->uses_draft ? "off" : e->opt.speculation == LEVER_SPEC_TREE ? "tree" : "chain";
+    s.speculation = lv_round_mode(e);
     if (q) {
         s.n_prompt = q->n_prompt;
         s.seconds_draft = lv_seconds(q->draft.exposed_ns);

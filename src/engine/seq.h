@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 
 #include "cost/cost.h"
+#include "draft/lookup.h"
 #include "engine/engine.h"
 
 /* text[0 .. n) is the conversation. Between calls either the last row of a prefill is still at hand (`fresh`: its logits
@@ -20,7 +21,10 @@ struct lever_seq {
     bool ended;
     float *logits;       /* [n_vocab] */
     void *scratch;
-    struct lv_draft draft;
+    struct lv_draft draft; /* without a draft model only its tree is used */
+    struct lv_calib *calib; /* the engine's, for this kind of sampling */
+    struct lv_lookup lookup; /* of text[0 .. lookup.n) */
+    void *lookup_memory;   /* NULL: no lookup */
     struct lv_cost cost;
     uint32_t n_plain;    /* rounds without speculation still to come: it was losing */
     double plain_token_seconds, spec_token_seconds; /* moving averages; 0 = not known */
@@ -29,11 +33,14 @@ struct lever_seq {
     int32_t map[LV_TREE_MAX]; /* tree node -> node of the draft's tree */
     int32_t path[LV_TREE_MAX * (LV_TREE_MAX + 1) / 2]; /* of all nodes; a chain has most */
     atomic_bool cancel;
+    double expected, predicted; /* of the chosen tree: tokens, seconds of the round */
     struct lever_stats stats;
 };
 
 /* round.c */
 
+/* "off", "chain", "tree" or "lookup" (a tree without a draft model). */
+const char *lv_round_mode(const struct lever_engine *e);
 /* What a new sequence knows about times. */
 void lv_round_init(struct lever_seq *q);
 /* Runs the tree's rows through the target: node i in slot i. A streamed head passes by once, now: it is applied to rows

@@ -108,7 +108,7 @@ static void check_ahead(const struct lv_grow *g, uint32_t max_open, float p_chil
 
     for (uint32_t k = 0; k < n_child; k++)
         all[n++] = take_largest(open, n_open) * (double)p_child;
-    const uint32_t n_ahead = lv_grow_expected_ahead(g, max_open, p_child, ahead, 2 * LV_GROW_MAX);
+    const uint32_t n_ahead = lv_grow_expected_ahead(g, UINT32_MAX, max_open, p_child, ahead, 2 * LV_GROW_MAX);
 
     CHECK(n_ahead == n, "%u nodes ahead, the twin has %u", n_ahead, n);
     for (uint32_t i = 0; i < n; i++) {
@@ -126,7 +126,7 @@ static void check_same(const struct lv_grow *g)
     double sum = 0.0, last = 2.0;
 
     CHECK(lv_grow_validate(g), "the tree is inconsistent");
-    const uint32_t n = lv_grow_expected(g, expected, LV_GROW_MAX);
+    const uint32_t n = lv_grow_expected(g, UINT32_MAX, expected, LV_GROW_MAX);
 
     CHECK(n == n_twin + 1, "%u nodes, the twin has %u paths", n, n_twin);
     for (uint32_t i = 0; i < n_twin; i++)
