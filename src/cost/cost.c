@@ -1,5 +1,9 @@
 #include "cost/cost.h"
 
+#include <math.h>
+
+#define CHAIN_MAX 32 /* rows that lv_cost_chain_rate tries */
+
 double lv_stairs_at(const struct lv_stairs *s, uint32_t rows)
 {
     uint32_t i = 0;
@@ -39,20 +43,35 @@ void lv_cost_learn(struct lv_cost *c, uint32_t rows, double seconds, double wait
     c->correction += 0.2 * ((seconds - waited) / predicted - c->correction);
 }
 
-uint32_t lv_cost_choose(const struct lv_cost *c, const float *expected, uint32_t n, double t_spent, double *rate)
+double lv_cost_chain_rate(const struct lv_cost *c, double p, double t_draft)
+{
+    double best = 0.0, tokens = 0.0, path = 1.0;
+
+    for (uint32_t rows = 1; rows <= CHAIN_MAX; rows++) {
+        tokens += path;
+        path *= p;
+        const double rate = tokens / ((rows - 1) * t_draft + lv_cost_round(c, rows));
+
+        best = rate > best ? rate : best;
+    }
+    return best;
+}
+
+uint32_t lv_cost_choose(const struct lv_cost *c, const float *expected, uint32_t n, double t_spent, double rate,
+                        double *value)
 {
     uint32_t best = 1;
-    double best_rate = 0.0;
+    double best_value = -HUGE_VAL;
 
     for (uint32_t i = 1; i <= n; i++) {
-        const double r = (double)expected[i - 1] / (t_spent + lv_cost_round(c, i));
+        const double v = (double)expected[i - 1] - rate * (t_spent + lv_cost_round(c, i));
 
-        if (r > best_rate) {
-            best_rate = r;
+        if (v > best_value) {
+            best_value = v;
             best = i;
         }
     }
-    if (rate)
-        *rate = best_rate;
+    if (value)
+        *value = best_value;
     return best;
 }

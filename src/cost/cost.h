@@ -1,7 +1,7 @@
 /* Predicted time of a round, and the tree size that is worth it. (arXiv 2605.16786, 4.2)
  *
  * T_round(n) = max(T_stream, T_target(n)) + T_head + T_fixed. Inside the stream's shadow a node costs nothing; beyond it
- * tokens a second decide, evaluated where the staircase steps.
+ * tokens a second decide.
  *
  * Pure: no I/O, clock or threads; times in seconds. */
 #ifndef LV_COST_COST_H
@@ -34,8 +34,15 @@ double lv_cost_round(const struct lv_cost *c, uint32_t rows);
 /* A pass of `rows` took `seconds`; waited: of which the workers had nothing to compute. */
 void lv_cost_learn(struct lv_cost *c, uint32_t rows, double seconds, double waited);
 
+/* Tokens a second of the best chain, if each of its tokens is right with probability p < 1 and costs t_draft: what a run
+ * may expect before it has a rate of its own. */
+double lv_cost_chain_rate(const struct lv_cost *c, double p, double t_draft);
+
 /* expected[i]: expected tokens when the best i + 1 nodes are verified, rising. t_spent: time this round has cost already
- * (exposed drafting). Returns the number of nodes, 1..n, with most expected tokens a second; *rate is that. */
-uint32_t lv_cost_choose(const struct lv_cost *c, const float *expected, uint32_t n, double t_spent, double *rate);
+ * (exposed drafting). rate: tokens a second of the run. Returns the number of nodes, 1..n, that maximizes tokens - rate *
+ * seconds; *value is that. So each round serves the run's rate, which its own tokens a second would not: a hard round
+ * is cut short, an easy one goes on. */
+uint32_t lv_cost_choose(const struct lv_cost *c, const float *expected, uint32_t n, double t_spent, double rate,
+                        double *value);
 
 #endif

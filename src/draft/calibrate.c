@@ -7,11 +7,11 @@
 
 #define KNOT_FIRST (-8.0) /* logit of knot 0; knots are 1 apart */
 
-/* Priors and memory count information about a logit, p * (1 - p) an observation: a hundred outcomes near p = 0.01
- * say no more about it than four near 0.5. One lucky hit at the low end then moves the curve no more than one in the
- * middle. */
-#define PRIOR_ROW  4.0    /* the identity's: a shift of about 1 / sqrt(4) is expected */
-#define PRIOR_CELL 8.0    /* the row's, in a depth class: neighbours in one text are correlated */
+/* Variances of shifts of a logit: how far a level is expected to lie from the one above. Neighbours in one text are
+ * correlated, so these are narrower than a fit over many texts would have them. */
+#define VAR_ROW  1.0    /* a row from the identity */
+#define VAR_KNOT 0.25   /* a knot from its row */
+#define VAR_CELL 0.25   /* a knot in a depth class from the knot */
 #define MEMORY     128.0f /* own observations at p = 0.5 in which a knot forgets by 1/e: what is rare is kept long .. */
 #define MEMORY_MAX 8.0f   /* .. at most so many times as many towards the ends */
 
@@ -50,30 +50,62 @@ static uint32_t depth_class(uint32_t depth)
     return depth < 2 ? 0 : depth < 5 ? 1 : depth < 9 ? 2 : 3;
 }
 
-/* Mean outcome of a knot's observations and those of the prior, of which `mean` were accepted. */
-static double posterior(const struct lv_calib_sum *s, double prior, double mean)
-{
-    const double n = prior / (mean * (1.0 - mean));
-
-    return probability((n * mean + (double)s->hit) / (n + (double)s->n));
-}
-
-/* Mean raw p of a knot's observations; the knot's own place where there are none. */
+/* Mean raw p of a knot's observations, as a logit; the knot's own place where there are none. */
 static double mean_raw(const struct lv_calib_sum *s, uint32_t knot)
 {
     const double at = sigmoid(KNOT_FIRST + knot);
 
-    return probability((at + (double)s->raw) / (1.0 + (double)s->n));
+    return logit(probability((at + (double)s->raw) / (1.0 + (double)s->n)));
 }
 
-static void set_height(struct lv_calib *c, uint32_t row, uint32_t depth, uint32_t knot)
+/* The most likely common shift of n sums, observed at logits x, if it is normal around 0 with that variance: the root of
+ * a falling function. Hits or misses where they were not expected move it far, others hardly. */
+static double fit_shift(const struct lv_calib_sum *s, const double *x, uint32_t n, double variance)
 {
-    const struct lv_calib_sum *r = &c->row[row][knot], *s = &c->cell[row][depth][knot];
-    const double raw_row = mean_raw(r, knot), raw = logit(mean_raw(s, knot));
-    const double shift = logit(posterior(r, PRIOR_ROW, raw_row)) - logit(raw_row);
-    const double mean = sigmoid(raw + shift);
+    double lo = -16.0, hi = 16.0, shift = 0.0;
 
-    c->height[row][depth][knot] = (float)(KNOT_FIRST + knot + logit(posterior(s, PRIOR_CELL, mean)) - raw);
+    for (uint32_t i = 0; i < 30 && hi - lo > 1e-4; i++) {
+        double f = -shift / variance, slope = 1.0 / variance;
+
+        for (uint32_t k = 0; k < n; k++)
+            if (s[k].n > 0.0f) {
+                const double p = sigmoid(x[k] + shift);
+
+                f += (double)s[k].hit - (double)s[k].n * p;
+                slope += (double)s[k].n * p * (1.0 - p);
+            }
+        if (f > 0.0)
+            lo = shift;
+        else
+            hi = shift;
+        const double next = shift + f / slope; /* Newton, within what is known of the root */
+
+        if (next > shift - 1e-5 && next < shift + 1e-5)
+            break;
+        shift = next > lo && next < hi ? next : 0.5 * (lo + hi);
+    }
+    return shift;
+}
+
+static void set_heights(struct lv_calib *c, uint32_t row)
+{
+    double x[LV_CALIB_KNOTS];
+
+    for (uint32_t k = 0; k < LV_CALIB_KNOTS; k++)
+        x[k] = mean_raw(&c->row[row][k], k);
+    const double row_shift = fit_shift(c->row[row], x, LV_CALIB_KNOTS, VAR_ROW);
+
+    for (uint32_t k = 0; k < LV_CALIB_KNOTS; k++) {
+        const double at = x[k] + row_shift;
+        const double knot_shift = row_shift + fit_shift(&c->row[row][k], &at, 1, VAR_KNOT);
+
+        for (uint32_t d = 0; d < LV_CALIB_DEPTHS; d++) {
+            const struct lv_calib_sum *s = &c->cell[row][d][k];
+            const double cell_at = mean_raw(s, k) + knot_shift;
+
+            c->height[row][d][k] = (float)(KNOT_FIRST + k + knot_shift + fit_shift(s, &cell_at, 1, VAR_CELL));
+        }
+    }
 }
 
 /* Pool adjacent violators: the monotone curve nearest to the heights, each weighing as much as was seen of it. The 1
@@ -117,6 +149,18 @@ static bool sound(const struct lv_calib_sum *s)
            s->hit <= most;
 }
 
+void lv_calib_fit(struct lv_calib *c)
+{
+    for (uint32_t r = 0; r < LV_CALIB_ROWS; r++) {
+        if (!(c->changed >> r & 1))
+            continue;
+        set_heights(c, r);
+        for (uint32_t d = 0; d < LV_CALIB_DEPTHS; d++)
+            set_curve(c, r, d);
+    }
+    c->changed = 0;
+}
+
 bool lv_calib_restore(struct lv_calib *c)
 {
     bool ok = c->version == LV_CALIB_VERSION;
@@ -131,12 +175,8 @@ bool lv_calib_restore(struct lv_calib *c)
         lv_calib_init(c);
         return false;
     }
-    for (uint32_t r = 0; r < LV_CALIB_ROWS; r++)
-        for (uint32_t d = 0; d < LV_CALIB_DEPTHS; d++) {
-            for (uint32_t k = 0; k < LV_CALIB_KNOTS; k++)
-                set_height(c, r, d, k);
-            set_curve(c, r, d);
-        }
+    c->changed = UINT32_MAX;
+    lv_calib_fit(c);
     return true;
 }
 
@@ -191,11 +231,8 @@ static void learn(struct lv_calib *c, uint32_t row, uint32_t depth, float raw_p,
 
         add(&c->row[row][below + i], weight, (float)p, accepted);
         add(&c->cell[row][own][below + i], weight, (float)p, accepted);
-        for (uint32_t d = 0; d < LV_CALIB_DEPTHS; d++)
-            set_height(c, row, d, below + i);
     }
-    for (uint32_t d = 0; d < LV_CALIB_DEPTHS; d++)
-        set_curve(c, row, d);
+    c->changed |= 1u << row;
     if (c->n_learned < UINT32_MAX)
         c->n_learned++;
 }

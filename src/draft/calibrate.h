@@ -1,12 +1,12 @@
 /* Calibration: from the draft's probability of a candidate to the target's of taking it, learned online.
  *
  * A curve over logit(p) for each row (rank class of the draft, or match class of lookup) and depth class, given by
- * its height at fixed knots. Knots keep decayed sums of outcomes. Two levels, each shrunk to the one above by prior
- * counts (Beta):
+ * its height at fixed knots. Knots keep decayed sums of outcomes. Three levels, each a shift of the logit that is expected
+ * to be near the one above (normal prior, most likely value):
  *
- *   identity  <-  row, all depths  <-  row at this depth class
+ *   identity  <-  row  <-  knot of the row, all depths  <-  knot at this depth class
  *
- * so without evidence p stays what it is, and few observations move it little. Within a row and depth class the curve
+ * so without evidence p stays what it is; a few misses where hits were promised move all of a row. Within a row and depth class the curve
  * never falls (pool adjacent violators). A knot counts an observation in proportion to its nearness, and compares
  * outcomes with the mean raw p of the same observations: where they sit between the knots does no harm.
  *
@@ -39,6 +39,7 @@ struct lv_calib_sum {
 struct lv_calib {
     uint32_t version;
     uint32_t n_learned; /* observations ever, stops at UINT32_MAX */
+    uint32_t changed;   /* bit r: row r has learned since the curves were fitted */
     struct lv_calib_sum row[LV_CALIB_ROWS][LV_CALIB_KNOTS];
     struct lv_calib_sum cell[LV_CALIB_ROWS][LV_CALIB_DEPTHS][LV_CALIB_KNOTS];
     /* From the sums: height of each knot as a logit, before and after it was made monotone. */
@@ -55,8 +56,11 @@ bool lv_calib_restore(struct lv_calib *c);
 /* Probability that the draft's candidate is accepted if its parent is. raw_p: the draft's, given the parent; rank:
  * among its siblings, 0 = best; depth: below the root, children of the root have 1. NaN counts as 0. */
 float lv_calib_p(const struct lv_calib *c, float raw_p, uint32_t rank, uint32_t depth);
-/* Its outcome. NaN is ignored. */
+/* Its outcome; counts from the next lv_calib_fit on. NaN is ignored. */
 void lv_calib_learn(struct lv_calib *c, float raw_p, uint32_t rank, uint32_t depth, bool accepted);
+
+/* Fits the curves to what was learned; some 20 microseconds a row. */
+void lv_calib_fit(struct lv_calib *c);
 
 /* All children of one node, best first (raw_p[i] has rank i): each calibrated, and where they sum to more than 1
  * brought down to it by one factor on all odds, which keeps their order. n <= LV_CALIB_SIBLINGS_MAX; out [n] may be

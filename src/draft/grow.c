@@ -214,16 +214,10 @@ void lv_grow_batch_done(struct lv_grow *g, const int32_t *node, uint32_t n, bool
         }
 }
 
-struct ranked {
-    int32_t node;
-    float lp;
-    uint16_t depth;
-};
-
 /* More probable first; at equal probability parents before children, then by index, so that the order is fixed. */
 static int by_lp(const void *a, const void *b)
 {
-    const struct ranked *x = a, *y = b;
+    const struct lv_grow_ranked *x = a, *y = b;
 
     if (x->lp != y->lp)
         return x->lp < y->lp ? 1 : -1;
@@ -232,8 +226,7 @@ static int by_lp(const void *a, const void *b)
     return (x->node > y->node) - (x->node < y->node);
 }
 
-/* Root and all nodes at most max_depth below it, in that order. */
-static uint32_t rank_nodes(const struct lv_grow *g, uint32_t max_depth, struct ranked *r)
+uint32_t lv_grow_rank(const struct lv_grow *g, uint32_t max_depth, struct lv_grow_ranked *r)
 {
     uint32_t n = 0;
 
@@ -243,7 +236,7 @@ static uint32_t rank_nodes(const struct lv_grow *g, uint32_t max_depth, struct r
         const uint32_t depth = lv_grow_depth(g, i);
 
         if (depth <= max_depth)
-            r[n++] = (struct ranked){ i, g->node[i].lp, (uint16_t)depth };
+            r[n++] = (struct lv_grow_ranked){ i, g->node[i].lp - g->node[g->root].lp, (uint16_t)depth };
     }
     qsort(r, n, sizeof *r, by_lp);
     return n;
@@ -251,9 +244,9 @@ static uint32_t rank_nodes(const struct lv_grow *g, uint32_t max_depth, struct r
 
 void lv_grow_select(const struct lv_grow *g, uint32_t n_max, uint32_t max_depth, struct lv_tree *t, int32_t *map)
 {
-    struct ranked r[LV_GROW_MAX];
+    struct lv_grow_ranked r[LV_GROW_MAX];
     int32_t place[LV_GROW_MAX]; /* grow node -> tree node */
-    const uint32_t n = rank_nodes(g, max_depth, r);
+    const uint32_t n = lv_grow_rank(g, max_depth, r);
 
     lv_tree_init(t, g->node[g->root].token);
     map[0] = g->root;
@@ -266,35 +259,45 @@ void lv_grow_select(const struct lv_grow *g, uint32_t n_max, uint32_t max_depth,
     }
 }
 
-uint32_t lv_grow_expected(const struct lv_grow *g, uint32_t max_depth, float *cumulative, uint32_t cap)
+uint32_t lv_grow_expected(const struct lv_grow_ranked *r, uint32_t n, float *cumulative, uint32_t cap)
 {
-    struct ranked r[LV_GROW_MAX];
-    const uint32_t n = rank_nodes(g, max_depth, r);
     float sum = 0.0f;
 
-    for (uint32_t i = 0; i < n && i < cap; i++) {
-        sum += expf(r[i].lp - g->node[g->root].lp);
-        cumulative[i] = sum;
-    }
-    return n < cap ? n : cap;
+    n = n < cap ? n : cap;
+    for (uint32_t i = 0; i < n; i++)
+        cumulative[i] = sum += expf(r[i].lp);
+    return n;
 }
 
-uint32_t lv_grow_expected_ahead(const struct lv_grow *g, uint32_t max_depth, uint32_t max_open, float p_child,
-                                float *cumulative, uint32_t cap)
+static int falling(const void *a, const void *b)
 {
-    struct ranked r[LV_GROW_MAX];
-    const uint32_t n = rank_nodes(g, max_depth, r);
-    float open[LV_GROW_OPEN_MAX], sum = 0.0f;
-    uint32_t n_open = 0, at = 0, n_out = 0;
+    const float x = *(const float *)a, y = *(const float *)b;
+
+    return (x < y) - (x > y);
+}
+
+uint32_t lv_grow_expected_ahead(const struct lv_grow *g, const struct lv_grow_ranked *r, uint32_t n, uint32_t max_depth,
+                                uint32_t max_open, uint32_t steps, float p_child, float *cumulative, uint32_t cap)
+{
+    float found[LV_GROW_OPEN_MAX * LV_GROW_STEPS_MAX], sum = 0.0f;
+    uint32_t n_open = 0, n_found = 0, at = 0, n_out = 0;
 
     max_open = max_open < LV_GROW_OPEN_MAX ? max_open : LV_GROW_OPEN_MAX;
-    for (uint32_t i = 0; i < n && n_open < max_open; i++)
-        if (g->node[r[i].node].state == LV_GROW_OPEN && r[i].depth < max_depth)
-            open[n_open++] = expf(r[i].lp - g->node[g->root].lp) * p_child;
-    for (uint32_t i = 0; n_out < cap && (i < n || at < n_open);) { /* both fall */
-        const float p = i < n ? expf(r[i].lp - g->node[g->root].lp) : -1.0f;
+    steps = steps < LV_GROW_STEPS_MAX ? steps : LV_GROW_STEPS_MAX;
+    for (uint32_t i = 0; i < n && n_open < max_open; i++) {
+        float p = expf(r[i].lp);
 
-        sum += at < n_open && open[at] > p ? open[at++] : (i++, p);
+        if (g->node[r[i].node].state != LV_GROW_OPEN || r[i].depth >= max_depth)
+            continue;
+        n_open++;
+        for (uint32_t k = 0; k < steps && r[i].depth + k < max_depth; k++)
+            found[n_found++] = p *= p_child;
+    }
+    qsort(found, n_found, sizeof *found, falling);
+    for (uint32_t i = 0; n_out < cap && (i < n || at < n_found);) { /* both fall */
+        const float p = i < n ? expf(r[i].lp) : -1.0f;
+
+        sum += at < n_found && found[at] > p ? found[at++] : (i++, p);
         cumulative[n_out++] = sum;
     }
     return n_out;

@@ -74,15 +74,27 @@ void lv_grow_batch_done(struct lv_grow *g, const int32_t *node, uint32_t n, bool
 /* Snapshot of the up to n_max most probable nodes for verification, root first, at most max_depth below it. map: tree
  * node -> grow node. Depends on the tree only. */
 void lv_grow_select(const struct lv_grow *g, uint32_t n_max, uint32_t max_depth, struct lv_tree *t, int32_t *map);
-/* cumulative[i] = expected tokens of a round that verifies the best i + 1 nodes (the root alone: 1). Returns the number
- * of entries: all nodes at most max_depth below the root, up to cap. */
-uint32_t lv_grow_expected(const struct lv_grow *g, uint32_t max_depth, float *cumulative, uint32_t cap);
 
-/* The same as it may be expected after the next batch: of its up to max_open nodes, LV_GROW_OPEN_MAX at most, each gets a
- * child that is right with probability p_child. cap of LV_TREE_MAX does for all. */
+/* Root and all nodes at most max_depth below it, the most probable first: the order of lv_grow_select. r: LV_GROW_MAX
+ * entries. Returns the count. */
+struct lv_grow_ranked {
+    int32_t node;
+    float lp; /* log of the path probability from the root */
+    uint16_t depth;
+};
+uint32_t lv_grow_rank(const struct lv_grow *g, uint32_t max_depth, struct lv_grow_ranked *r);
+
+/* cumulative[i] = expected tokens of a round that verifies the best i + 1 nodes of a ranking (the root alone: 1). Returns
+ * the number of entries, at most cap. */
+uint32_t lv_grow_expected(const struct lv_grow_ranked *r, uint32_t n, float *cumulative, uint32_t cap);
+
+/* The same as it may be expected `steps` batches later: below each of the up to max_open best open nodes a chain has
+ * grown, whose every token is right with probability p_child if those before it are. At most LV_GROW_OPEN_MAX nodes,
+ * LV_GROW_STEPS_MAX steps. cap of LV_TREE_MAX does for all. */
 #define LV_GROW_OPEN_MAX 16
-uint32_t lv_grow_expected_ahead(const struct lv_grow *g, uint32_t max_depth, uint32_t max_open, float p_child,
-                                float *cumulative, uint32_t cap);
+#define LV_GROW_STEPS_MAX 16
+uint32_t lv_grow_expected_ahead(const struct lv_grow *g, const struct lv_grow_ranked *r, uint32_t n, uint32_t max_depth,
+                                uint32_t max_open, uint32_t steps, float p_child, float *cumulative, uint32_t cap);
 
 /* The text went on with `token`: the root moves to that child (made if it was not there), its siblings and their
  * subtrees go. Returns true when it was in the tree. */

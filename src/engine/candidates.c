@@ -1,6 +1,7 @@
 #include "engine/candidates.h"
 
 #define HITS 2        /* continuations at a place */
+#define P_CHILD_STEP 0.03 /* of its moving average */
 #define P_MIN 1e-3f   /* of a path: less is not worth a row */
 
 static bool has_lookup(const struct lever_options *opt)
@@ -107,6 +108,8 @@ void lv_candidates_learn(lever_seq *q, int32_t token)
 
         if (v->state == LV_GROW_FREE || v->parent != g->root || v->doomed)
             continue;
+        if (v->draft_p > 0.0f && v->rank == 0)
+            q->p_child += P_CHILD_STEP * ((v->token == token) - q->p_child);
         if (v->draft_p > 0.0f)
             lv_calib_learn(q->calib, v->draft_p, v->rank, v->depth, v->token == token);
         if (v->lookup_p > 0.0f)

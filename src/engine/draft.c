@@ -22,6 +22,7 @@ enum lever_status lv_draft_init(struct lv_draft *d, struct lv_instance *m, const
                             .sampler = *s,
                             .tok = tok,
                             .calib = calib,
+                            .cost.correction = 1.0,
                             .n_open = LV_DRAFT_OPEN,
                             .n_child = LV_DRAFT_CHILDREN,
                             .p_min = 1e-3f,
@@ -203,6 +204,8 @@ static void next_phase(struct lv_draft *d)
                 add_children(d, node, d->child[i], d->child_p[i], d->n_found[i]);
         }
         d->n_batches++;
+        if (d->alone)
+            lv_cost_learn(&d->cost, d->n_batch, lv_seconds(lv_now_ns() - d->began_ns), 0.0);
         end_batch(d, false);
         break;
     case DRAFT_IDLE:
@@ -270,20 +273,14 @@ bool lv_draft_starved(const struct lv_draft *d)
 
 enum lever_status lv_draft_run(struct lv_draft *d, uint32_t n, struct lever_error *err)
 {
-    const uint64_t t0 = lv_now_ns(), batches = d->n_batches;
-    const bool fresh = atomic_load(&d->phase) == DRAFT_IDLE;
+    const uint64_t t0 = lv_now_ns();
 
     d->st = LEVER_OK;
+    d->alone = atomic_load(&d->phase) == DRAFT_IDLE;
     lv_draft_allow(d, n);
     lv_pool_run(d->m->exec.pool, run_worker, d);
-    const uint64_t ns = lv_now_ns() - t0;
-
-    d->exposed_ns += ns;
-    if (d->n_batches > batches && fresh) {
-        const double t = lv_seconds(ns) / (double)(d->n_batches - batches);
-
-        d->batch_seconds = d->batch_seconds > 0 ? 0.8 * d->batch_seconds + 0.2 * t : t;
-    }
+    d->alone = false;
+    d->exposed_ns += lv_now_ns() - t0;
     if (d->st < 0 && err)
         *err = d->err;
     return d->st;

@@ -13,6 +13,7 @@
 
 #include <pthread.h>
 
+#include "cost/cost.h"
 #include "draft/calibrate.h"
 #include "draft/grow.h"
 #include "engine/instance.h"
@@ -55,7 +56,8 @@ struct lv_draft {
     enum lever_status st;      /* of a batch that failed */
     struct lever_error err;
     uint64_t n_batches, began_ns;
-    double batch_seconds;      /* moving average of a batch that runs alone */
+    struct lv_cost cost;       /* of a batch that runs alone, by rows */
+    bool alone;                /* the batch began in lv_draft_run, and no background work before */
     uint64_t exposed_ns;       /* time in lv_draft_run and lv_draft_sync */
 };
 

@@ -21,6 +21,7 @@ struct lever_engine {
     struct lv_plan plan;
     bool uses_draft;                /* after the plan */
     struct lv_calib calib[2];       /* of drafting for greedy decoding; for sampling */
+    struct lv_stairs stairs, draft_stairs; /* measured for the first sequence that speculates */
     double seconds_load;
     lever_seq *seq;                 /* the KV cache has room for one sequence */
     struct lv_io_ops io_ops;        /* system calls of the readers: faults in tests, else NULL */

@@ -1,4 +1,5 @@
 /* A round: choose, verify, accept, commit. (arXiv 2605.16786, 4.1 to 4.3) */
+#include <math.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -6,16 +7,30 @@
 #include "engine/stairs.h"
 
 #define BACKGROUND_BATCHES 200 /* most a pass can hide; the tree is full long before */
-#define CHILD_P 0.75f      /* how often a draft's first choice is the target's, over the tasks of prompts/ */
+#define CHILD_P 0.85      /* how often a draft's first choice is the target's, before it is known */
+#define RUN_KEEP 0.95     /* share of a round's weight in the run's rate that is left a round later */
+#define RUN_ROUNDS 4      /* rounds before that rate counts */
+#define STEPS_AHEAD 8     /* batches that drafting looks ahead */
 #define LOSING_ROUNDS 8    /* rounds before speculation is judged */
 #define PLAIN_ROUNDS 48    /* and how long it rests when it loses */
 
-void lv_round_init(lever_seq *q)
+enum lever_status lv_round_init(lever_seq *q, struct lever_error *err)
 {
-    const struct lever_engine *e = q->e;
+    struct lever_engine *e = q->e;
 
     q->cost = (struct lv_cost){ .correction = 1.0 };
-    lv_stairs_measure(&q->cost.target, &e->target.exec, lv_pool_n(e->pool));
+    q->p_child = CHILD_P;
+    if (!e->uses_draft && !q->lookup_memory)
+        return LEVER_OK;
+    if (!e->stairs.n && e->target.stream) /* a pass waits for flash: what counts is its compute */
+        lv_stairs_measure(&e->stairs, &e->target.exec, lv_pool_n(e->pool));
+    else if (!e->stairs.n)
+        LV_TRY(lv_stairs_run(&e->stairs, &e->target, false, err));
+    if (e->uses_draft && !e->draft_stairs.n)
+        LV_TRY(lv_stairs_run(&e->draft_stairs, &e->draft, true, err));
+    q->cost.target = e->stairs;
+    q->draft.cost.target = e->draft_stairs;
+    return LEVER_OK;
 }
 
 /* ---- logits -------------------------------------------------------------------- */
@@ -145,8 +160,8 @@ static uint32_t depth_limit(const lever_seq *q, uint32_t cap_out)
     return cap_out - 1 < room ? cap_out - 1 : room;
 }
 
-/* The best n nodes are the round's tree; spent: seconds that drafting them has cost. */
-static void take_tree(lever_seq *q, uint32_t n, uint32_t depth, double spent)
+/* The best n nodes are the round's tree. */
+static void take_tree(lever_seq *q, uint32_t n, uint32_t depth)
 {
     const struct lv_grow *g = &q->draft.grow;
 
@@ -154,7 +169,7 @@ static void take_tree(lever_seq *q, uint32_t n, uint32_t depth, double spent)
     q->expected = 0.0;
     for (uint32_t i = 0; i < q->tree.n; i++)
         q->expected += (double)lv_grow_p(g, q->map[i]);
-    q->predicted = spent + lv_cost_round(&q->cost, q->tree.n);
+    q->predicted = lv_seconds(lv_now_ns() - q->round_ns) + lv_cost_round(&q->cost, q->tree.n);
 }
 
 static enum lever_status draft_chain(lever_seq *q, uint32_t n_rows, uint32_t depth, struct lever_error *err)
@@ -168,43 +183,73 @@ static enum lever_status draft_chain(lever_seq *q, uint32_t n_rows, uint32_t dep
     k = k < depth ? k : depth;
     q->draft.n_open = q->draft.n_child = 1;
     q->draft.p_min = 1e-12f;
-    const uint64_t t0 = lv_now_ns();
-
     /* What remains of the last round's chain is below the new root: fewer steps are left. */
-    float have[LV_TREE_MAX];
-    const uint32_t known = lv_grow_expected(&q->draft.grow, depth, have, LV_TREE_MAX) - 1;
+    struct lv_grow_ranked have[LV_GROW_MAX];
+    const uint32_t known = lv_grow_rank(&q->draft.grow, depth, have) - 1;
 
     if (k > known)
         LV_TRY(lv_draft_run(&q->draft, k - known, err));
-    take_tree(q, k + 1, depth, lv_seconds(lv_now_ns() - t0));
+    take_tree(q, k + 1, depth);
     return LEVER_OK;
 }
 
-/* Drafts on while the round's rate would be better with a further batch, its time included; then takes the best size. */
+/* Tokens a second of late; what the model promises until there were some rounds. */
+static double run_rate(const lever_seq *q)
+{
+    if (q->run_rounds >= RUN_ROUNDS)
+        return q->run_tokens / q->run_seconds;
+    return lv_cost_chain_rate(&q->cost, q->p_child, lv_cost_pass(&q->draft.cost, 1));
+}
+
+/* The best value within reach of some further batches, and how many nodes these should open: one batch alone may not pay
+ * where several do. */
+static double value_ahead(const lever_seq *q, const struct lv_grow_ranked *r, uint32_t n, uint32_t n_rows, uint32_t depth,
+                         double spent, uint32_t *n_open)
+{
+    const struct lv_draft *d = &q->draft;
+    float expected[LV_TREE_MAX];
+    double best = -HUGE_VAL, value;
+
+    for (uint32_t open = 1; open <= LV_DRAFT_OPEN; open *= 2)
+        for (uint32_t steps = 1; steps <= STEPS_AHEAD; steps *= 2) {
+            const uint32_t n_ahead =
+                lv_grow_expected_ahead(&d->grow, r, n, depth, open, steps, (float)q->p_child, expected, n_rows);
+
+            lv_cost_choose(&q->cost, expected, n_ahead, spent + steps * lv_cost_pass(&d->cost, open),
+                           run_rate(q), &value);
+            if (value > best) {
+                best = value;
+                *n_open = open;
+            }
+        }
+    return best;
+}
+
+/* Drafts on while the round would be worth more with further batches, their time included; then takes the best
+ * size. */
 static enum lever_status draft_tree(lever_seq *q, uint32_t n_rows, uint32_t depth, struct lever_error *err)
 {
     struct lv_draft *d = &q->draft;
+    struct lv_grow_ranked r[LV_GROW_MAX];
     float expected[LV_TREE_MAX];
-    const uint64_t t0 = lv_now_ns();
     uint32_t n;
 
-    q->cost.t_head = 0.0;
     lv_draft_allow(d, 0); /* what starved it once may be over: the root has moved */
     for (;;) {
         lv_candidates_lookup(q, depth);
-        const uint32_t n_known = lv_grow_expected(&d->grow, depth, expected, n_rows);
-        const double spent = lv_seconds(lv_now_ns() - t0);
-        double rate, rate_ahead;
+        const uint32_t n_known = lv_grow_rank(&d->grow, depth, r);
+        const double spent = lv_seconds(lv_now_ns() - q->synced_ns);
+        double value;
 
-        n = lv_cost_choose(&q->cost, expected, n_known, spent, &rate);
-        const uint32_t n_ahead = lv_grow_expected_ahead(&d->grow, depth, d->n_open, CHILD_P, expected, n_rows);
-
-        lv_cost_choose(&q->cost, expected, n_ahead, spent + d->batch_seconds, &rate_ahead);
-        if (lv_draft_starved(d) || (n_known > 1 && rate_ahead <= rate))
+        n = lv_cost_choose(&q->cost, expected, lv_grow_expected(r, n_known, expected, n_rows), spent, run_rate(q),
+                           &value);
+        if (lv_draft_starved(d) ||
+            (value_ahead(q, r, n_known, n_rows, depth, spent, &d->n_open) <= value && n_known > 1))
             break;
         LV_TRY(lv_draft_run(d, 1, err));
     }
-    take_tree(q, n, depth, lv_seconds(lv_now_ns() - t0));
+    d->n_open = LV_DRAFT_OPEN; /* in the background more costs nothing */
+    take_tree(q, n, depth);
     return LEVER_OK;
 }
 
@@ -212,19 +257,19 @@ static enum lever_status draft_tree(lever_seq *q, uint32_t n_rows, uint32_t dept
 static void lookup_tree(lever_seq *q, uint32_t n_rows, uint32_t depth)
 {
     struct lv_grow *g = &q->draft.grow;
+    struct lv_grow_ranked r[LV_GROW_MAX];
     float expected[LV_TREE_MAX];
 
     lv_grow_init(g, q->text[q->n - 1]);
     lv_candidates_lookup(q, depth);
-    const uint32_t n_known = lv_grow_expected(g, depth, expected, n_rows);
+    const uint32_t n_known = lv_grow_expected(r, lv_grow_rank(g, depth, r), expected, n_rows);
 
-    take_tree(q, lv_cost_choose(&q->cost, expected, n_known, 0.0, NULL), depth, 0.0);
+    take_tree(q, lv_cost_choose(&q->cost, expected, n_known, 0.0, run_rate(q), NULL), depth);
 }
 
-/* auto is a chain until trees have been measured to win on a quiet machine. */
 static bool grows_tree(const struct lever_engine *e)
 {
-    return e->opt.speculation == LEVER_SPEC_TREE;
+    return e->opt.speculation != LEVER_SPEC_CHAIN;
 }
 
 const char *lv_round_mode(const struct lever_engine *e)
@@ -254,6 +299,7 @@ static enum lever_status choose(lever_seq *q, uint32_t cap_out, struct lever_err
         return LEVER_OK;
     }
     LV_TRY(lv_draft_sync(&q->draft, q->text, q->n, err));
+    q->synced_ns = lv_now_ns();
     if (!grows_tree(q->e))
         return draft_chain(q, n_rows, depth, err);
     return draft_tree(q, n_rows, depth, err);
@@ -303,9 +349,9 @@ enum lever_status lv_round(lever_seq *q, uint32_t cap_out, uint32_t *n_drawn, st
     struct lv_exec *x = &e->target.exec;
     const bool speculated = speculates(q, cap_out);
     const bool overlap = speculated && e->uses_draft && e->target.stream && !e->opt.no_overlap && grows_tree(e);
-    const uint64_t t0 = lv_now_ns();
     int32_t visited[LV_TREE_MAX];
 
+    q->round_ns = q->synced_ns = lv_now_ns();
     q->cost.t_stream = stream_seconds(e);
     LV_TRY(choose(q, cap_out, err));
     if (overlap) {
@@ -315,9 +361,10 @@ enum lever_status lv_round(lever_seq *q, uint32_t cap_out, uint32_t *n_drawn, st
     }
     const uint64_t t1 = lv_now_ns();
     enum lever_status st = lv_round_verify(q, 0, err);
+    const uint64_t t2 = lv_now_ns();
 
     if (st >= 0 && !e->target.stream)
-        lv_cost_learn(&q->cost, q->tree.n, lv_seconds(lv_now_ns() - t1), 0.0);
+        lv_cost_learn(&q->cost, q->tree.n, lv_seconds(t2 - t1), 0.0);
     x->idle = NULL;
     if (overlap)
         lv_draft_allow(&q->draft, 0); /* a batch under way goes on next time */
@@ -339,12 +386,19 @@ enum lever_status lv_round(lever_seq *q, uint32_t cap_out, uint32_t *n_drawn, st
         }
         q->stats.n_bonus_in_tree += known;
     }
+    lv_calib_fit(q->calib);
     q->stats.expected_tokens += q->expected;
     q->stats.seconds_predicted += q->predicted;
     q->stats.n_round++;
     q->stats.n_row += q->tree.n;
     q->stats.n_drafted += q->tree.n - 1;
     q->stats.n_accepted += *n_drawn - 1;
-    judge(q, lv_seconds(lv_now_ns() - t0), *n_drawn, speculated);
+    const uint64_t t3 = lv_now_ns();
+
+    q->run_tokens = RUN_KEEP * q->run_tokens + *n_drawn;
+    q->run_seconds = RUN_KEEP * q->run_seconds + lv_seconds(t3 - q->synced_ns);
+    q->run_rounds++;
+    q->cost.t_head = average(q->cost.t_head, lv_seconds(t3 - t2));
+    judge(q, lv_seconds(t3 - q->round_ns), *n_drawn, speculated);
     return LEVER_OK;
 }

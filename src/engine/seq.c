@@ -73,7 +73,8 @@ enum lever_status lever_seq_new(lever_engine *e, const struct lever_sampling *s,
         if ((st = lv_draft_init(&q->draft, &e->draft, &q->sampler, e->tok, q->calib, err)) < 0)
             goto fail;
     }
-    lv_round_init(q);
+    if ((st = lv_round_init(q, err)) < 0)
+        goto fail;
     e->seq = q;
     *out = q;
     return LEVER_OK;

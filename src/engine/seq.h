@@ -33,6 +33,10 @@ struct lever_seq {
     int32_t map[LV_TREE_MAX]; /* tree node -> node of the draft's tree */
     int32_t path[LV_TREE_MAX * (LV_TREE_MAX + 1) / 2]; /* of all nodes; a chain has most */
     atomic_bool cancel;
+    double run_tokens, run_seconds; /* of late: decayed sums */
+    uint32_t run_rounds;
+    uint64_t round_ns, synced_ns; /* when the round began; when the draft had caught up with a prompt */
+    double p_child;        /* how often a draft's first choice is the target's; moving average */
     double expected, predicted; /* of the chosen tree: tokens, seconds of the round */
     struct lever_stats stats;
 };
@@ -41,8 +45,8 @@ struct lever_seq {
 
 /* "off", "chain", "tree" or "lookup" (a tree without a draft model). */
 const char *lv_round_mode(const struct lever_engine *e);
-/* What a new sequence knows about times. */
-void lv_round_init(struct lever_seq *q);
+/* What a new sequence knows about times; the engine's first one measures. */
+enum lever_status lv_round_init(struct lever_seq *q, struct lever_error *err);
 /* Runs the tree's rows through the target: node i in slot i. A streamed head passes by once, now: it is applied to rows
  * first_head on, the last ones. */
 enum lever_status lv_round_verify(struct lever_seq *q, uint32_t first_head, struct lever_error *err);

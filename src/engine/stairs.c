@@ -3,8 +3,9 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "tree/tree.h"
 
-static const uint32_t row_counts[] = { 1, 2, 4, 6, 8, 12, 16, 24, 32, 64, 128, 256 };
+static const uint32_t row_counts[] = { 1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 128 };
 
 /* Seconds of one group of w for n rows: the best of three. */
 static double time_group(const struct lv_exec *x, const struct lv_weight *w, uint32_t n)
@@ -51,4 +52,47 @@ void lv_stairs_measure(struct lv_stairs *out, const struct lv_exec *x, uint32_t 
         out->rows[out->n] = row_counts[i];
         out->seconds[out->n++] = sum / n_worker;
     }
+}
+
+#define RUN_NS 150000000u /* no further row count after this */
+
+static enum lever_status run_rows(struct lv_instance *m, uint32_t n, bool with_head, struct lever_error *err)
+{
+    int32_t slot[LV_TREE_MAX], token[LV_TREE_MAX] = { 0 };
+    uint32_t path_at[LV_TREE_MAX + 1], row[LV_HEAD_ROWS];
+
+    for (uint32_t i = 0; i < n; i++)
+        slot[i] = (int32_t)i;
+    for (uint32_t i = 0; i <= n; i++)
+        path_at[i] = i;
+    for (uint32_t i = 0; i < LV_HEAD_ROWS; i++)
+        row[i] = i;
+    const struct lv_pass pass = { .n_rows = n, .slot = slot, .path_at = path_at, .path = slot };
+
+    LV_TRY(lv_instance_forward(m, token, &pass, err));
+    if (!with_head)
+        return LEVER_OK;
+    return lv_instance_head(m, row, n < LV_HEAD_ROWS ? n : LV_HEAD_ROWS, (struct lv_head){ .n_top = 1 }, err);
+}
+
+enum lever_status lv_stairs_run(struct lv_stairs *out, struct lv_instance *m, bool with_head, struct lever_error *err)
+{
+    const uint64_t begin = lv_now_ns();
+    double last = 0.0, factor = 1.0;
+
+    lv_stairs_measure(out, &m->exec, lv_pool_n(m->exec.pool));
+    LV_TRY(run_rows(m, 1, with_head, err)); /* first touches */
+    for (uint32_t i = 0; i < out->n; i++) {
+        const uint64_t t0 = lv_now_ns();
+        double t = out->seconds[i] * factor;
+
+        if (out->rows[i] <= LV_TREE_MAX && t0 - begin < RUN_NS) {
+            LV_TRY(run_rows(m, out->rows[i], with_head, err));
+            t = lv_seconds(lv_now_ns() - t0);
+            factor = t / out->seconds[i];
+        }
+        last = t > last ? t : last; /* more rows never take less: what seems so is noise */
+        out->seconds[i] = last;
+    }
+    return LEVER_OK;
 }

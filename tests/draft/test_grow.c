@@ -87,11 +87,13 @@ static double take_largest(double *p, uint32_t n)
     return x;
 }
 
-/* Open nodes get a child each, then all is sorted anew. */
-static void check_ahead(const struct lv_grow *g, uint32_t max_open, float p_child)
+/* Open nodes get a chain each, then all is sorted anew. */
+static void check_ahead(const struct lv_grow *g, uint32_t max_open, uint32_t steps, float p_child)
 {
     static double all[2 * LV_GROW_MAX], open[LV_GROW_MAX];
     static float ahead[2 * LV_GROW_MAX];
+    static struct lv_grow_ranked r[LV_GROW_MAX];
+    const uint32_t n_ranked = lv_grow_rank(g, UINT32_MAX, r);
     uint32_t n = 0, n_open = 0;
     double sum = 0.0;
 
@@ -107,8 +109,13 @@ static void check_ahead(const struct lv_grow *g, uint32_t max_open, float p_chil
     const uint32_t n_child = n_open < max_open ? n_open : max_open;
 
     for (uint32_t k = 0; k < n_child; k++)
-        all[n++] = take_largest(open, n_open) * (double)p_child;
-    const uint32_t n_ahead = lv_grow_expected_ahead(g, UINT32_MAX, max_open, p_child, ahead, 2 * LV_GROW_MAX);
+    {
+        double p = take_largest(open, n_open);
+
+        for (uint32_t s = 0; s < steps; s++)
+            all[n++] = p *= (double)p_child;
+    }
+    const uint32_t n_ahead = lv_grow_expected_ahead(g, r, n_ranked, UINT32_MAX, max_open, steps, p_child, ahead, 2 * LV_GROW_MAX);
 
     CHECK(n_ahead == n, "%u nodes ahead, the twin has %u", n_ahead, n);
     for (uint32_t i = 0; i < n; i++) {
@@ -126,14 +133,15 @@ static void check_same(const struct lv_grow *g)
     double sum = 0.0, last = 2.0;
 
     CHECK(lv_grow_validate(g), "the tree is inconsistent");
-    const uint32_t n = lv_grow_expected(g, UINT32_MAX, expected, LV_GROW_MAX);
+    struct lv_grow_ranked r[LV_GROW_MAX];
+    const uint32_t n = lv_grow_expected(r, lv_grow_rank(g, UINT32_MAX, r), expected, LV_GROW_MAX);
 
     CHECK(n == n_twin + 1, "%u nodes, the twin has %u paths", n, n_twin);
     for (uint32_t i = 0; i < n_twin; i++)
         sum += twin[i].p;
     CHECK(fabs(expected[n - 1] - 1.0 - sum) < 1e-3 * (1 + sum), "expected tokens %g, the twin's %g", (double)expected[n - 1],
           1 + sum);
-    check_ahead(g, 1 + n % LV_GROW_OPEN_MAX, 0.1f + 0.1f * (float)(n % 9));
+    check_ahead(g, 1 + n % LV_GROW_OPEN_MAX, 1 + n % LV_GROW_STEPS_MAX, 0.1f + 0.1f * (float)(n % 9));
     lv_grow_select(g, LV_TREE_MAX, 1000, &t, map);
     CHECK(lv_tree_validate(&t), "the snapshot is no tree");
     for (uint32_t i = 1; i < t.n; i++) {
@@ -280,7 +288,8 @@ static void run_cost(struct lv_rng *r)
 {
     struct lv_cost c = { .correction = 0.5 + lv_rng_below(r, 100) / 50.0, .t_stream = lv_rng_below(r, 100) / 100.0 };
     float expected[LV_TREE_MAX];
-    double t = 0.01, best = 0.0, rate;
+    const double rate = 1.0 + lv_rng_below(r, 100);
+    double t = 0.01, best = -1e9, value;
     float e = 0.0f, p = 1.0f;
 
     for (uint32_t rows = 1; rows <= 128; rows *= 2) {
@@ -293,14 +302,15 @@ static void run_cost(struct lv_rng *r)
         p *= 0.8f + 0.2f * (lv_rng_f32(r) * 0.5f + 0.5f);
         expected[i] = e;
     }
-    const uint32_t n = lv_cost_choose(&c, expected, 100, 0.02, &rate);
+    const uint32_t n = lv_cost_choose(&c, expected, 100, 0.02, rate, &value);
 
     for (uint32_t i = 1; i <= 100; i++) {
-        const double x = (double)expected[i - 1] / (0.02 + lv_cost_round(&c, i));
+        const double x = (double)expected[i - 1] - rate * (0.02 + lv_cost_round(&c, i));
 
         best = x > best ? x : best;
     }
-    CHECK(rate >= best && (double)expected[n - 1] / (0.02 + lv_cost_round(&c, n)) == rate, "rate %g, best %g", rate, best);
+    CHECK(value >= best && (double)expected[n - 1] - rate * (0.02 + lv_cost_round(&c, n)) == value, "value %g, best %g",
+          value, best);
     CHECK(lv_stairs_at(&c.target, 3) >= c.target.seconds[1] && lv_stairs_at(&c.target, 3) <= c.target.seconds[2],
           "staircase between its steps");
 }
