@@ -5,6 +5,10 @@
 
 #include "base/clock.h"
 
+/* The most a draft is believed: where it repeats a text it is sure of every token, until the target goes another way.
+ * Calibration raises it where it deserves more. */
+#define SURE 0.985f
+
 enum phase { DRAFT_IDLE, DRAFT_BODY, DRAFT_HEAD, DRAFT_RANK };
 
 uint64_t lv_draft_bytes(const struct lv_sampler *s, uint32_t n_worker, uint32_t n_ctx)
@@ -152,9 +156,11 @@ static void add_children(struct lv_draft *d, int32_t node, const int32_t *child,
     struct lv_grow *g = &d->grow;
     const bool had = g->node[node].n_child > 0;
     const float path = g->node[node].lp - g->node[g->root].lp;
-    float p[LV_DRAFT_CHILDREN], rest = 1.0f;
+    float raw[LV_DRAFT_CHILDREN], p[LV_DRAFT_CHILDREN], rest = 1.0f;
 
-    lv_calib_siblings(d->calib, draft_p, n, lv_grow_depth(g, node) + 1, p);
+    for (uint32_t k = 0; k < n; k++)
+        raw[k] = draft_p[k] < SURE ? draft_p[k] : SURE;
+    lv_calib_siblings(d->calib, raw, n, lv_grow_depth(g, node) + 1, p);
     for (uint32_t k = 0; k < n; k++)
         rest -= p[k];
     for (int32_t i = 0; had && i < LV_GROW_MAX; i++)
@@ -169,7 +175,7 @@ static void add_children(struct lv_draft *d, int32_t node, const int32_t *child,
             continue;
         if (g->node[i].lookup_p > 0.0f)
             lv_grow_set_p(g, i, p[k]);
-        g->node[i].draft_p = draft_p[k];
+        g->node[i].draft_p = raw[k];
         g->node[i].rank = (uint8_t)k;
     }
 }

@@ -399,6 +399,6 @@ enum lever_status lv_round(lever_seq *q, uint32_t cap_out, uint32_t *n_drawn, st
     q->run_seconds = RUN_KEEP * q->run_seconds + lv_seconds(t3 - q->synced_ns);
     q->run_rounds++;
     q->cost.t_head = average(q->cost.t_head, lv_seconds(t3 - t2));
-    judge(q, lv_seconds(t3 - q->round_ns), *n_drawn, speculated);
+    judge(q, lv_seconds(t3 - q->synced_ns), *n_drawn, speculated);
     return LEVER_OK;
 }

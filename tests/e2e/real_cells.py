@@ -72,8 +72,8 @@ def fault(cell, got, want):
     streams = memory is not None and (memory != "1024M" or draft is not None)
     if streams != (got["bytes"]["streamed"] > 0):
         return "streamed %d bytes" % got["bytes"]["streamed"]
-    if got["speculation"]["mode"] != (draft or "off"):
-        return "speculation: found %s, expected %s" % (got["speculation"]["mode"], draft or "off")
+    if got["speculation"]["mode"] != (draft or "lookup"):
+        return "speculation: found %s, expected %s" % (got["speculation"]["mode"], draft or "lookup")
     if memory and got["memory"]["peak_rss"] > got["memory"]["budget"]:
         return "peak of %d bytes within %d" % (got["memory"]["peak_rss"], got["memory"]["budget"])
     return None
