@@ -39,6 +39,8 @@ missing_packages() {
     pkg-config --exists libutf8proc 2>/dev/null || echo libutf8proc-dev
     pkg-config --exists liburing 2>/dev/null || echo liburing-dev
     pkg-config --exists cmocka 2>/dev/null || echo libcmocka-dev
+    # only x86 tests use it
+    [ "$(uname -m)" != x86_64 ] || echo '#include <simde/x86/avx512.h>' | cc -E -x c - >/dev/null 2>&1 || echo libsimde-dev
 }
 
 install_packages() {

@@ -142,7 +142,8 @@ int main(int argc, char **argv)
     char path[4][600];
     struct lever_error err;
     int32_t prompt[N_PROMPT];
-    unsigned n_cell = 0, n_bad = 0, n_streamed = 0, n_accepted = 0, n_rejected = 0;
+    unsigned n_cell = 0, n_bad = 0, n_streamed = 0, n_accepted = 0, n_rejected = 0,
+             n_lookup = 0;
 
     if (argc < 2)
         return 2;
@@ -199,15 +200,16 @@ int main(int argc, char **argv)
             }
             n_streamed += got.stats.streamed_bytes > 0;
             n_accepted += (unsigned)got.stats.n_accepted;
+            n_lookup += (unsigned)got.stats.n_lookup_accepted;
             n_rejected += (unsigned)(got.stats.n_drafted - got.stats.n_accepted);
         }
     }
     for (unsigned i = 0; i < 4; i++)
         remove(path[i]);
-    printf("%u cells, %u failures; %u streamed, %u tokens accepted, %u rejected\n", n_cell, n_bad, n_streamed, n_accepted,
-           n_rejected);
-    if (!n_streamed || !n_accepted || !n_rejected) {
-        printf("FAIL the matrix does not reach streaming, acceptance and rejection\n");
+    printf("%u cells, %u failures; %u streamed, %u tokens accepted, %u of them from lookup alone, %u rejected\n", n_cell,
+           n_bad, n_streamed, n_accepted, n_lookup, n_rejected);
+    if (!n_streamed || !n_accepted || !n_lookup || !n_rejected) {
+        printf("FAIL the matrix does not reach streaming, acceptance, lookup and rejection\n");
         return 1;
     }
     return n_bad ? 1 : 0;

@@ -12,7 +12,13 @@ LV_KERN_INT_TYPES(LV_X)
 
 uint32_t kt_emulated_levels(struct lv_kern *k, uint32_t cpu_flags)
 {
-    const uint32_t avx2 = lv_cpu_level("avx2"), avx512 = lv_cpu_level("avx512vnni") & ~LV_CPU_AVXVNNI;
+    const uint32_t avx2 = lv_cpu_level("avx2");
+#if defined(LV_EMULATE_AVX512)
+    const bool has_avx512 = (cpu_flags & avx2) == avx2;
+#else
+    const uint32_t avx512 = lv_cpu_level("avx512vnni") & ~LV_CPU_AVXVNNI;
+    const bool has_avx512 = (cpu_flags & avx512) == avx512;
+#endif
     uint32_t n = 0;
 
     if ((cpu_flags & avx2) == avx2) {
@@ -22,8 +28,13 @@ uint32_t kt_emulated_levels(struct lv_kern *k, uint32_t cpu_flags)
 #undef LV_X
         k[n++].level = "avxvnni, emulated";
     }
-    if ((cpu_flags & avx512) == avx512) {
+    if (has_avx512) {
+#if defined(LV_EMULATE_AVX512)
+        kt_emulate_avx512(&k[n++]);
+        kt_emulate_avx512(&k[n]);
+#else
         lv_kern_init(&k[n], avx512);
+#endif
 #define LV_X(TYPE, name) k[n].gemm[LV_TYPE_##TYPE] = lv_gemm_##name##_amx_emulated;
         LV_KERN_INT_TYPES(LV_X)
 #undef LV_X

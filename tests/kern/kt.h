@@ -15,8 +15,8 @@
 #include "base/rng.h"
 #include "kern/kern.h"
 
-#define KT_LEVELS 10
-#define KT_EMULATED 2
+#define KT_LEVELS 11
+#define KT_EMULATED 3
 
 struct kt {
     uint64_t seed;   /* --seed N, printed */
@@ -69,6 +69,9 @@ bool kt_same(float a, float b);
 /* emulated.c: tables of the levels whose new instructions are emulated; at most KT_EMULATED. Returns how many this CPU
  * can run: the rest of their code needs the level below. */
 uint32_t kt_emulated_levels(struct lv_kern *k, uint32_t cpu_flags);
+
+/* emulate/table.c, where SIMDe was found: the AVX-512 level without one instruction of AVX-512. */
+void kt_emulate_avx512(struct lv_kern *k);
 
 /* bench_gemm.c */
 void kt_bench_gemm(void);

@@ -12,6 +12,7 @@
 
 #include "base/half.h"
 #include "cpu/cpu.h"
+#include "kern/kt.h"
 #include "kern/vec.h"
 
 #define N_BUF   24
@@ -48,7 +49,7 @@ unsigned vt_levels(const struct vt_level **levels)
         { "avx2", LV_CPU_AVX2 }, { "avx512", LV_CPU_AVX2 | LV_CPU_AVX512 }
 #endif
     };
-    static struct vt_level have[sizeof all / sizeof all[0]];
+    static struct vt_level have[sizeof all / sizeof all[0] + 1];
     static unsigned n;
 
     if (!have[0].name) {
@@ -62,6 +63,13 @@ unsigned vt_levels(const struct vt_level **levels)
             have[n].name = all[i].name;
             lv_kern_init_vec(&have[n++].kern, all[i].flags);
         }
+#if defined(LV_EMULATE_AVX512)
+        if (lv_cpu_detect() & LV_CPU_AVX2) {
+            have[n].name = "avx512, emulated";
+            kt_emulate_avx512(&have[n++].kern);
+            printf("level %s\n", have[n - 1].name);
+        }
+#endif
     }
     *levels = have;
     return n;
