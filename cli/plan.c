@@ -82,7 +82,7 @@ static void put_plan(const struct lever_plan_report *r, const struct lever_profi
         printf(" of %s; at least %" PRIu64 "M would do", lv_size_text(size, r->budget), r->least >> 20);
     printf("\ncontext %" PRIu32 ", %" PRIu32 " threads, %s kernels\n", r->n_ctx, r->n_threads, r->kernels);
     if (draft_given && !r->uses_draft)
-        printf("the draft does not fit beside the target: decoding without it\n");
+        printf("decoding without the draft: it does not fit, or its memory serves better for weights\n");
     if (r->streamed_bytes)
         printf("each round streams %s, %s stay in memory; ring of %" PRIu32 " slots\n", lv_size_text(size, r->streamed_bytes),
                lv_size_text(other, r->pinned_bytes), r->n_slot);

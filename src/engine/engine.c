@@ -152,6 +152,7 @@ static enum lever_status plan_memory(struct lever_engine *e, struct lever_error 
     const bool want_draft = e->has_draft && e->opt.speculation != LEVER_SPEC_OFF;
     const struct lv_plan_input in = { .target = &e->target,
                                       .draft = want_draft ? &e->draft : NULL,
+                                      .draft_must_win = e->opt.speculation == LEVER_SPEC_AUTO,
                                       .budget = e->opt.memory_bytes,
                                       .base_bytes = lv_memory_resident() + lv_candidates_bytes(&e->opt),
                                       .n_worker = lv_pool_n(e->pool),
@@ -163,7 +164,10 @@ static enum lever_status plan_memory(struct lever_engine *e, struct lever_error 
     LV_TRY(lv_plan(&e->plan, &in, err));
     e->uses_draft = e->plan.use_draft;
     if (want_draft && !e->uses_draft)
-        say(e, LEVER_LOG_WARN, "the draft does not fit the memory budget beside the target: decoding without it");
+        say(e, LEVER_LOG_WARN,
+            e->plan.draft_loses
+                ? "decoding without the draft: its memory serves better for weights (--speculation tree keeps it)"
+                : "the draft does not fit the memory budget beside the target: decoding without it");
     for (uint32_t i = 0; i < e->plan.n_item; i++) {
         snprintf(line, sizeof line, "plan: %-28s %8.1f MiB", e->plan.item[i].name,
                  (double)e->plan.item[i].bytes / 1048576.0);

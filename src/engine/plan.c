@@ -12,6 +12,11 @@
 #define DRAFT_SLOTS LV_KV_MAX_SLOTS
 #define EMBED_BYTES (4 * MIB)
 #define MIN_RING_SLOTS 4
+/* For choosing between a draft and more pinned weights before anything was measured: a phone-class device, and the tokens a
+ * round that trees give on average. */
+#define FLASH_RATE 1.5e9
+#define DRAM_RATE 25e9
+#define ROUND_TOKENS 5.0
 
 static void add_item(struct lv_plan *p, const char *name, uint64_t bytes)
 {
@@ -139,6 +144,34 @@ static bool plan_streamed(struct lv_plan *p, const struct lv_plan_input *in, uin
     return false;
 }
 
+/* Seconds a token when passes of `tokens` stream what is not pinned: the slower of flash and memory, which is read once by
+ * the pass and once for each token drafted. */
+static double token_seconds(const struct lv_plan_input *in, const struct lv_instance_spec *s, double tokens)
+{
+    const uint64_t all = all_matrices(in->target->program);
+    const uint64_t draft = tokens > 1.0 ? all_matrices(in->draft->program) : 0;
+    const double flash = (double)(s->pin_bytes < all ? all - s->pin_bytes : 0) / FLASH_RATE;
+    const double dram = ((double)all + (tokens - 1.0) * (double)draft) / DRAM_RATE;
+
+    return (flash > dram ? flash : dram) / tokens;
+}
+
+/* Leaves out the draft that *p has if its memory serves better as pinned weights. */
+static void drop_draft(struct lv_plan *p, const struct lv_plan_input *in, uint64_t fixed, bool resident_fits)
+{
+    struct lv_plan_input alone = *in;
+    struct lv_plan q = { .budget = p->budget };
+
+    alone.draft = NULL;
+    q.target = base_spec(&alone, in->target, MAX_ROWS, false);
+    if (!resident_fits && !plan_streamed(&q, &alone, fixed, 0))
+        return;
+    if (token_seconds(in, &p->target, ROUND_TOKENS) > token_seconds(in, &q.target, 1.0)) {
+        q.draft_loses = true;
+        *p = q;
+    }
+}
+
 enum lever_status lv_plan(struct lv_plan *out, const struct lv_plan_input *in, struct lever_error *err)
 {
     const uint64_t fixed = in->base_bytes + MARGIN_BYTES;
@@ -171,6 +204,8 @@ enum lever_status lv_plan(struct lv_plan *out, const struct lv_plan_input *in, s
             err->least_memory = out->least;
         return st;
     }
+    if (out->use_draft && out->target.n_ring_slot && in->draft_must_win)
+        drop_draft(out, in, fixed, resident <= in->budget);
     report(out, in);
     return LEVER_OK;
 }

@@ -10,6 +10,7 @@
 
 struct lv_plan_input {
     const struct lv_instance *target, *draft; /* opened, not loaded; draft may be NULL */
+    bool draft_must_win;   /* leave the draft out where its memory serves better as pinned weights */
     uint64_t budget;       /* LEVER_MEMORY_UNLIMITED or bytes */
     uint64_t base_bytes;   /* code, tokenizer, metadata: what the process holds already; and tables of prompt lookup */
     uint32_t n_worker, n_ctx;
@@ -21,7 +22,7 @@ struct lv_plan_input {
 struct lv_plan {
     uint64_t budget, total;
     uint64_t least;                /* with LEVER_E_BUDGET: the smallest budget that works */
-    bool use_draft;
+    bool use_draft, draft_loses; /* draft_loses: it would fit, but is left out */
     struct lv_instance_spec target, draft;
     uint64_t streamed_bytes;       /* of the target, a pass; about */
     struct {

@@ -150,6 +150,44 @@ static void test_plan_budgets(void **state)
     assert_true(streamed && resident);
 }
 
+static double token_seconds(const struct lever_plan_report *r, double tokens, double draft_bytes)
+{
+    return fmax((double)r->streamed_bytes / 1.5e9, ((double)MATRIX_BYTES + (tokens - 1.0) * draft_bytes) / 25e9) / tokens;
+}
+
+/* With auto a draft has to be worth its memory by the rates of plan.c; asked for by name it is taken if it fits. */
+static void test_plan_draft(void **state)
+{
+    struct lever_options o = options(MIB);
+    const uint64_t first = least(&o);
+    unsigned kept = 0, dropped = 0;
+
+    (void)state;
+    for (uint64_t m = first + 8 * MIB; m < first + 100 * MIB; m += MIB) {
+        o.memory_bytes = m;
+        o.draft_path = NULL;
+        const struct lever_plan_report alone = plan_ok(&o);
+
+        o.draft_path = draft;
+        o.speculation = LEVER_SPEC_TREE;
+        const struct lever_plan_report tree = plan_ok(&o);
+
+        o.speculation = LEVER_SPEC_AUTO;
+        const struct lever_plan_report chosen = plan_ok(&o);
+        const double with = token_seconds(&tree, 5.0, (double)tree.draft_bytes), without = token_seconds(&alone, 1.0, 0.0);
+
+        if (!tree.uses_draft || fabs(with - without) < 0.2 * without) {
+            assert_true(tree.uses_draft || !chosen.uses_draft); /* close: the process grows between the plans */
+            continue;
+        }
+        assert_int_equal(chosen.uses_draft, tree.streamed_bytes == 0 || with < without);
+        kept += chosen.uses_draft && tree.streamed_bytes;
+        dropped += !chosen.uses_draft;
+    }
+    print_message("draft kept in %u plans, left out of %u\n", kept, dropped);
+    assert_true(kept && dropped);
+}
+
 /* What was planned is what lever_open does. The process grows a little in between, so budgets differ by that. */
 static void test_plan_is_what_opens(void **state)
 {
@@ -589,6 +627,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plan_resident),
         cmocka_unit_test(test_plan_budgets),
+        cmocka_unit_test(test_plan_draft),
         cmocka_unit_test(test_plan_is_what_opens),
         cmocka_unit_test(test_plan_allocates_little),
         cmocka_unit_test(test_plan_bad_calls),
