@@ -150,40 +150,42 @@ static void test_plan_budgets(void **state)
     assert_true(streamed && resident);
 }
 
-static double token_seconds(const struct lever_plan_report *r, double tokens, double draft_bytes)
+static double token_seconds(const struct lv_plan *p, double tokens, double draft_bytes)
 {
-    return fmax((double)r->streamed_bytes / 1.5e9, ((double)MATRIX_BYTES + (tokens - 1.0) * draft_bytes) / 25e9) / tokens;
+    return fmax((double)p->streamed_bytes / 1.5e9, ((double)MATRIX_BYTES + (tokens - 1.0) * draft_bytes) / 25e9) / tokens;
 }
 
 /* With auto a draft has to be worth its memory by the rates of plan.c; asked for by name it is taken if it fits. */
 static void test_plan_draft(void **state)
 {
-    struct lever_options o = options(MIB);
-    const uint64_t first = least(&o);
+    struct lv_instance t = { 0 }, d = { 0 };
+    struct lever_error err = { 0 };
+    const double draft_bytes = (double)MACS_PER_ROW / 6 / 32 * 34 + HEAD_BYTES;
     unsigned kept = 0, dropped = 0;
 
     (void)state;
-    for (uint64_t m = first + 8 * MIB; m < first + 100 * MIB; m += MIB) {
-        o.memory_bytes = m;
-        o.draft_path = NULL;
-        const struct lever_plan_report alone = plan_ok(&o);
+    assert_true(lv_instance_open(&t, model, &err) >= 0 && lv_instance_open(&d, draft, &err) >= 0);
+    for (uint64_t m = 20 * MIB; m < 120 * MIB; m += MIB / 4) {
+        struct lv_plan_input in = { .target = &t, .budget = m, .base_bytes = 4 * MIB, .n_worker = 2, .n_ctx = 256,
+                                    .ring_bytes = MIB, .slot_bytes = 128 * 1024 };
+        struct lv_plan alone, tree, chosen;
 
-        o.draft_path = draft;
-        o.speculation = LEVER_SPEC_TREE;
-        const struct lever_plan_report tree = plan_ok(&o);
-
-        o.speculation = LEVER_SPEC_AUTO;
-        const struct lever_plan_report chosen = plan_ok(&o);
-        const double with = token_seconds(&tree, 5.0, (double)tree.draft_bytes), without = token_seconds(&alone, 1.0, 0.0);
-
-        if (!tree.uses_draft || fabs(with - without) < 0.2 * without) {
-            assert_true(tree.uses_draft || !chosen.uses_draft); /* close: the process grows between the plans */
+        if (lv_plan(&alone, &in, &err) < 0)
             continue;
-        }
-        assert_int_equal(chosen.uses_draft, tree.streamed_bytes == 0 || with < without);
-        kept += chosen.uses_draft && tree.streamed_bytes;
-        dropped += !chosen.uses_draft;
+        in.draft = &d;
+        assert_true(lv_plan(&tree, &in, &err) >= 0);
+        in.draft_must_win = true;
+        assert_true(lv_plan(&chosen, &in, &err) >= 0);
+        const bool wins = !tree.streamed_bytes || token_seconds(&tree, 5.0, draft_bytes) <= token_seconds(&alone, 1.0, 0.0);
+
+        assert_int_equal(chosen.use_draft, tree.use_draft && wins);
+        assert_int_equal(chosen.draft_loses, tree.use_draft && !wins);
+        assert_true(chosen.total <= m && chosen.streamed_bytes == (wins ? tree : alone).streamed_bytes);
+        kept += chosen.use_draft && tree.streamed_bytes;
+        dropped += chosen.draft_loses;
     }
+    lv_instance_close(&d);
+    lv_instance_close(&t);
     print_message("draft kept in %u plans, left out of %u\n", kept, dropped);
     assert_true(kept && dropped);
 }
