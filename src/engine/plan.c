@@ -8,7 +8,9 @@
 
 /* Thread stacks, heap slack, kernel's view of the binary: what grows after the plan is made. */
 #define MARGIN_BYTES (6 * MIB)
-#define MAX_ROWS 64      /* row bucket of prefill and of a verify pass */
+#define MAX_ROWS 64      /* row bucket of prefill and of a verify pass where all is resident: more are no faster */
+#define MAX_ROWS_STREAMED LV_EXEC_MAX_ROWS /* where each pass streams: fewer passes for a prompt, larger trees */
+#define ROWS_SHARE 24    /* part of the streamed bytes by which buffers of more rows may raise them */
 #define DRAFT_SLOTS LV_KV_MAX_SLOTS
 #define EMBED_BYTES (4 * MIB)
 #define MIN_RING_SLOTS 4
@@ -63,8 +65,9 @@ static uint64_t resident_instance(const struct lv_instance *m, const struct lv_i
     return lv_instance_arena_bytes(m, s) + lv_load_vector_bytes(m->program) + all_matrices(m->program);
 }
 
-/* Ring: a 24th of the budget between 4 and 64 MiB, in 16 slots of 512 KiB to 4 MiB. More does not pay: a ring byte
- * saves no more than a pinned byte, and it only has to cover gaps (about 3 MiB in flight reach the disk's rate). */
+/* Ring: a 24th of the budget between 4 and 64 MiB, in 8 slots or more of 512 KiB to 4 MiB. More does not pay: a ring byte
+ * saves no more than a pinned byte, and it only has to cover gaps (about 3 MiB in flight reach the disk's rate). Long
+ * reads cost the least CPU. */
 static void plan_ring(const struct lv_plan_input *in, struct lv_instance_spec *s, bool least)
 {
     const uint64_t group = max_group(in->target->program, s->stream_head);
@@ -73,7 +76,7 @@ static void plan_ring(const struct lv_plan_input *in, struct lv_instance_spec *s
     ring = ring < 4 * MIB ? 4 * MIB : ring > 64 * MIB ? 64 * MIB : ring;
     if (in->ring_bytes)
         ring = in->ring_bytes;
-    slot = in->slot_bytes ? in->slot_bytes : ring / 16;
+    slot = in->slot_bytes ? in->slot_bytes : ring / 8;
     if (!in->slot_bytes)
         slot = slot < MIB / 2 ? MIB / 2 : slot > 4 * MIB ? 4 * MIB : slot;
     if (least && !in->slot_bytes)
@@ -87,6 +90,26 @@ static void plan_ring(const struct lv_plan_input *in, struct lv_instance_spec *s
 static uint64_t ring_bytes(const struct lv_instance_spec *s)
 {
     return s->n_ring_slot * lv_slot_bytes(s->slot_bytes) + LV_IO_ALIGN;
+}
+
+/* Rows of a streamed pass: the largest bucket whose buffers take little from what is pinned. Returns the bytes that they
+ * take. */
+static uint64_t plan_rows(const struct lv_plan_input *in, struct lv_instance_spec *s, uint64_t streamed)
+{
+    const uint64_t base = lv_instance_arena_bytes(in->target, s);
+
+    for (uint32_t rows = MAX_ROWS_STREAMED; rows > MAX_ROWS; rows /= 2) {
+        struct lv_instance_spec wide = *s;
+
+        wide.max_rows = wide.n_slot = rows;
+        const uint64_t more = lv_instance_arena_bytes(in->target, &wide) - base;
+
+        if (more <= streamed / ROWS_SHARE && more <= s->pin_bytes - lv_place_least(in->target->program, s->stream_head)) {
+            *s = wide;
+            return more;
+        }
+    }
+    return 0;
 }
 
 /* What the target needs when only the least of it is pinned. */
@@ -136,6 +159,8 @@ static bool plan_streamed(struct lv_plan *p, const struct lv_plan_input *in, uin
                 s.pin_bytes = UINT64_MAX;
                 s.n_ring_slot = 0;
                 s.stream_head = false;
+            } else {
+                s.pin_bytes -= plan_rows(in, &s, all_matrices(in->target->program) - s.pin_bytes);
             }
             p->target = s;
             return true;

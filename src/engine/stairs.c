@@ -5,7 +5,7 @@
 #include "base/clock.h"
 #include "tree/tree.h"
 
-static const uint32_t row_counts[] = { 1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 128 };
+static const uint32_t row_counts[] = { 1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 128, 256 };
 
 /* Seconds of one group of w for n rows: the best of three. */
 static double time_group(const struct lv_exec *x, const struct lv_weight *w, uint32_t n)
