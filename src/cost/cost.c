@@ -2,6 +2,8 @@
 
 #include <math.h>
 
+#define LEARN_KEEP 0.9 /* of a pass's weight is left a pass later */
+#define PRIOR 0.2      /* weight of each of the two made-up passes */
 #define CHAIN_MAX 32 /* rows that lv_cost_chain_rate tries */
 
 double lv_stairs_at(const struct lv_stairs *s, uint32_t rows)
@@ -21,9 +23,32 @@ double lv_stairs_at(const struct lv_stairs *s, uint32_t rows)
     return s->seconds[i - 1] + share * (s->seconds[i] - s->seconds[i - 1]);
 }
 
+double lv_cost_compute(const struct lv_cost *c, uint32_t rows)
+{
+    const double x = lv_stairs_at(&c->target, rows);
+
+    if (!(c->fit.n > 0.0) || !c->target.n)
+        return x;
+    /* At both ends of the staircase a pass is made up that took what the staircase says: the prior. */
+    const double u0 = 1.0 / c->target.seconds[0], u1 = 1.0 / c->target.seconds[c->target.n - 1];
+    const double n = c->fit.n + 2.0 * PRIOR, u = c->fit.u + PRIOR * (u0 + u1);
+    const double uu = c->fit.uu + PRIOR * (u0 * u0 + u1 * u1), r = c->fit.r + 2.0 * PRIOR, ru = c->fit.ru + PRIOR * (u0 + u1);
+    const double det = n * uu - u * u;
+    double a = det > 1e-9 * n * uu ? (n * ru - u * r) / det : 0.0, b = (r - a * u) / n;
+
+    if (a < 0.0) {
+        a = 0.0;
+        b = r / n;
+    } else if (b < 0.0) {
+        a = ru / uu;
+        b = 0.0;
+    }
+    return a + b * x;
+}
+
 double lv_cost_pass(const struct lv_cost *c, uint32_t rows)
 {
-    const double t = lv_stairs_at(&c->target, rows) * c->correction;
+    const double t = lv_cost_compute(c, rows);
 
     return t > c->t_stream ? t : c->t_stream;
 }
@@ -33,14 +58,19 @@ double lv_cost_round(const struct lv_cost *c, uint32_t rows)
     return lv_cost_pass(c, rows) + c->t_head + c->t_fixed;
 }
 
-void lv_cost_learn(struct lv_cost *c, uint32_t rows, double seconds, double waited)
+void lv_cost_learn(struct lv_cost *c, uint32_t rows, double seconds)
 {
-    const double predicted = lv_stairs_at(&c->target, rows);
+    const double x = lv_stairs_at(&c->target, rows);
 
-    /* A pass that waited much says nothing about compute. */
-    if (!(predicted > 0.0) || !(waited < 0.05 * seconds))
+    if (!(x > 0.0) || !(seconds > 0.0))
         return;
-    c->correction += 0.2 * ((seconds - waited) / predicted - c->correction);
+    const double u = 1.0 / x, r = seconds / x;
+
+    c->fit.n = LEARN_KEEP * c->fit.n + 1.0;
+    c->fit.u = LEARN_KEEP * c->fit.u + u;
+    c->fit.uu = LEARN_KEEP * c->fit.uu + u * u;
+    c->fit.r = LEARN_KEEP * c->fit.r + r;
+    c->fit.ru = LEARN_KEEP * c->fit.ru + r * u;
 }
 
 double lv_cost_chain_rate(const struct lv_cost *c, double p, double t_draft)

@@ -19,20 +19,27 @@ struct lv_stairs {
     double seconds[LV_STAIRS_MAX];
 };
 
+/* Sums of a regression of measured / predicted on 1 / predicted, old passes counting less. All 0: nothing was learned. */
+struct lv_cost_fit {
+    double n, u, uu, r, ru;
+};
+
 struct lv_cost {
     struct lv_stairs target; /* compute of a pass, without waiting for the stream */
-    double correction;       /* of the staircase, learned from passes that did not wait; 1 = none */
+    struct lv_cost_fit fit;  /* of the staircase: learned from passes */
     double t_stream;         /* streamed bytes / measured rate */
     double t_head, t_fixed;
 };
 
 /* Linear between measured points, in proportion beyond the last one. */
 double lv_stairs_at(const struct lv_stairs *s, uint32_t rows);
+/* Compute of a pass: the staircase as passes have shown it to be, a + b x step. */
+double lv_cost_compute(const struct lv_cost *c, uint32_t rows);
 double lv_cost_pass(const struct lv_cost *c, uint32_t rows);
 double lv_cost_round(const struct lv_cost *c, uint32_t rows);
 
-/* A pass of `rows` took `seconds`; waited: of which the workers had nothing to compute. */
-void lv_cost_learn(struct lv_cost *c, uint32_t rows, double seconds, double waited);
+/* A pass of `rows` computed for `seconds`; waiting and background work do not count. */
+void lv_cost_learn(struct lv_cost *c, uint32_t rows, double seconds);
 
 /* Tokens a second of the best chain, if each of its tokens is right with probability p < 1 and costs t_draft: what a run
  * may expect before it has a rate of its own. */

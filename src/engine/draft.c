@@ -26,7 +26,6 @@ enum lever_status lv_draft_init(struct lv_draft *d, struct lv_instance *m, const
                             .sampler = *s,
                             .tok = tok,
                             .calib = calib,
-                            .cost.correction = 1.0,
                             .n_open = LV_DRAFT_OPEN,
                             .n_child = LV_DRAFT_CHILDREN,
                             .p_min = 1e-3f,
@@ -211,7 +210,7 @@ static void next_phase(struct lv_draft *d)
         }
         d->n_batches++;
         if (d->alone)
-            lv_cost_learn(&d->cost, d->n_batch, lv_seconds(lv_now_ns() - d->began_ns), 0.0);
+            lv_cost_learn(&d->cost, d->n_batch, lv_seconds(lv_now_ns() - d->began_ns));
         end_batch(d, false);
         break;
     case DRAFT_IDLE:

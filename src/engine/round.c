@@ -10,15 +10,32 @@
 #define CHILD_P 0.85      /* how often a draft's first choice is the target's, before it is known */
 #define RUN_KEEP 0.95     /* share of a round's weight in the run's rate that is left a round later */
 #define RUN_ROUNDS 4      /* rounds before that rate counts */
+#define STREAM_BOUND 0.05 /* a pass that waits for more of its time than this shows the device's rate */
+#define RATE_STEP 0.3
+#define FIXED_STEP 0.2
 #define STEPS_AHEAD 8     /* batches that drafting looks ahead */
 #define LOSING_ROUNDS 8    /* rounds before speculation is judged */
 #define PLAIN_ROUNDS 48    /* and how long it rests when it loses */
+
+/* The device's rate drifts. A pass that hardly waited kept few reads in flight: its rate is a lower bound. */
+static void learn_rate(lever_seq *q, uint64_t bytes, uint64_t busy_ns, double waited_share)
+{
+    if (!bytes || !busy_ns)
+        return;
+    const double rate = (double)bytes / lv_seconds(busy_ns);
+
+    if (q->stream_rate <= 0.0)
+        q->stream_rate = rate;
+    else if (waited_share > STREAM_BOUND || rate > q->stream_rate)
+        q->stream_rate += RATE_STEP * (rate - q->stream_rate);
+    q->cost.t_stream = (double)q->e->target.place.streamed_bytes / q->stream_rate;
+}
 
 enum lever_status lv_round_init(lever_seq *q, struct lever_error *err)
 {
     struct lever_engine *e = q->e;
 
-    q->cost = (struct lv_cost){ .correction = 1.0 };
+    q->cost = (struct lv_cost){ 0 };
     q->p_child = CHILD_P;
     if (!e->uses_draft && !q->lookup_memory)
         return LEVER_OK;
@@ -26,6 +43,12 @@ enum lever_status lv_round_init(lever_seq *q, struct lever_error *err)
         lv_stairs_measure(&e->stairs, &e->target.exec, lv_pool_n(e->pool));
     else if (!e->stairs.n)
         LV_TRY(lv_stairs_run(&e->stairs, &e->target, false, err));
+    if (e->target.stream) {
+        struct lv_reader_stats io;
+
+        lv_reader_get_stats(e->target.reader, &io); /* of loading */
+        learn_rate(q, io.bytes, io.busy_ns, 1.0);
+    }
     if (e->uses_draft && !e->draft_stairs.n)
         LV_TRY(lv_stairs_run(&e->draft_stairs, &e->draft, true, err));
     q->cost.target = e->stairs;
@@ -93,6 +116,37 @@ static enum lever_status head_along(lever_seq *q, int32_t node, uint32_t most, s
 
 /* ---- verify and accept ------------------------------------------------------------ */
 
+/* What was read so far, and what the workers did without the target. */
+struct marks {
+    struct lv_reader_stats io;
+    uint64_t ns, wait_ns, idle_ns;
+};
+
+static struct marks mark(const struct lever_engine *e)
+{
+    struct marks m = { .ns = lv_now_ns(),
+                       .wait_ns = atomic_load(&e->target.exec.stream_wait_ns),
+                       .idle_ns = atomic_load(&e->target.exec.idle_ns) };
+
+    if (e->target.stream)
+        lv_reader_get_stats(e->target.reader, &m.io);
+    return m;
+}
+
+/* What a pass of n rows, of a round or a prompt, says about compute, the stream and what both leave unexplained. */
+static void learn_pass(lever_seq *q, uint32_t n, const struct marks *a, const struct marks *b)
+{
+    const double seconds = lv_seconds(b->ns - a->ns);
+    const double away = lv_seconds(b->wait_ns - a->wait_ns + b->idle_ns - a->idle_ns) / q->e->target.exec.n_worker;
+    const double predicted = lv_cost_pass(&q->cost, n);
+
+    lv_cost_learn(&q->cost, n, seconds - away);
+    if (q->e->target.stream) {
+        q->cost.t_fixed += FIXED_STEP * (seconds - predicted - q->cost.t_fixed);
+        learn_rate(q, b->io.bytes - a->io.bytes, b->io.busy_ns - a->io.busy_ns, away / seconds);
+    }
+}
+
 enum lever_status lv_round_verify(lever_seq *q, uint32_t first_head, struct lever_error *err)
 {
     const struct lv_tree *t = &q->tree;
@@ -106,7 +160,12 @@ enum lever_status lv_round_verify(lever_seq *q, uint32_t first_head, struct leve
     const struct lv_pass pass = { .n_rows = t->n, .slot = slot, .path_at = path_at, .path = q->path };
 
     q->n_head_row = 0;
+    const struct marks before = mark(q->e);
+
     LV_TRY(lv_instance_forward(&q->e->target, t->token, &pass, err));
+    const struct marks after = mark(q->e);
+
+    learn_pass(q, t->n, &before, &after);
     if (!q->e->target.stream_head)
         return LEVER_OK;
     uint32_t row[LV_HEAD_ROWS], n = 0;
@@ -333,16 +392,6 @@ static void judge(lever_seq *q, double seconds, uint32_t n_tokens, bool speculat
     }
 }
 
-static double stream_seconds(const struct lever_engine *e)
-{
-    struct lv_reader_stats rs = { 0 };
-
-    if (!e->target.stream)
-        return 0.0;
-    lv_reader_get_stats(e->target.reader, &rs);
-    return rs.bytes ? lv_seconds(rs.busy_ns) * (double)e->target.place.streamed_bytes / (double)rs.bytes : 0.0;
-}
-
 enum lever_status lv_round(lever_seq *q, uint32_t cap_out, uint32_t *n_drawn, struct lever_error *err)
 {
     struct lever_engine *e = q->e;
@@ -352,19 +401,15 @@ enum lever_status lv_round(lever_seq *q, uint32_t cap_out, uint32_t *n_drawn, st
     int32_t visited[LV_TREE_MAX];
 
     q->round_ns = q->synced_ns = lv_now_ns();
-    q->cost.t_stream = stream_seconds(e);
     LV_TRY(choose(q, cap_out, err));
     if (overlap) {
         lv_draft_allow(&q->draft, BACKGROUND_BATCHES);
         x->idle = lv_draft_work;
         x->idle_ctx = &q->draft;
     }
-    const uint64_t t1 = lv_now_ns();
     enum lever_status st = lv_round_verify(q, 0, err);
     const uint64_t t2 = lv_now_ns();
 
-    if (st >= 0 && !e->target.stream)
-        lv_cost_learn(&q->cost, q->tree.n, lv_seconds(t2 - t1), 0.0);
     x->idle = NULL;
     if (overlap)
         lv_draft_allow(&q->draft, 0); /* a batch under way goes on next time */

@@ -36,6 +36,7 @@ struct lever_seq {
     double run_tokens, run_seconds; /* of late: decayed sums */
     uint32_t run_rounds;
     uint64_t round_ns, synced_ns; /* when the round began; when the draft had caught up with a prompt */
+    double stream_rate;    /* bytes a second that the device gives, of late */
     double p_child;        /* how often a draft's first choice is the target's; moving average */
     double expected, predicted; /* of the chosen tree: tokens, seconds of the round */
     struct lever_stats stats;

@@ -397,10 +397,14 @@ static void worker_main(void *arg, unsigned worker)
 
         if (w == LV_WORK_END)
             return;
-        if (w == LV_WORK_CHUNK || (w == LV_WORK_STREAM && x->idle && x->idle(x->idle_ctx, worker)))
+        if (w == LV_WORK_CHUNK)
             continue;
         const uint64_t t0 = w == LV_WORK_STREAM ? lv_now_ns() : 0;
 
+        if (w == LV_WORK_STREAM && x->idle && x->idle(x->idle_ctx, worker)) {
+            atomic_fetch_add_explicit(&x->idle_ns, lv_now_ns() - t0, memory_order_relaxed);
+            continue;
+        }
         lv_event_wait(x->event, seen);
         if (w == LV_WORK_STREAM)
             atomic_fetch_add_explicit(&x->stream_wait_ns, lv_now_ns() - t0, memory_order_relaxed);

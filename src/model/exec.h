@@ -100,6 +100,7 @@ struct lv_exec {
     void (*call)(void *ctx, uint32_t i, unsigned worker); /* of lv_exec_begin_call */
     void *call_ctx;
     _Atomic uint64_t stream_wait_ns; /* of all workers together: nothing to do but wait for the stream */
+    _Atomic uint64_t idle_ns;        /* of all workers together: in `idle` while the stream was waited for */
     uint64_t busy_ns;               /* time in forward and head so far */
 };
 

@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "base/rng.h"
-#include "cost/cost.h"
 #include "draft/grow.h"
 
 #define MAX_PATHS 4096
@@ -283,38 +282,6 @@ static void run_full(struct lv_rng *r)
     CHECK(g.n > LV_GROW_MAX - 8, "only %u nodes", g.n);
 }
 
-/* The choice against trying every size. */
-static void run_cost(struct lv_rng *r)
-{
-    struct lv_cost c = { .correction = 0.5 + lv_rng_below(r, 100) / 50.0, .t_stream = lv_rng_below(r, 100) / 100.0 };
-    float expected[LV_TREE_MAX];
-    const double rate = 1.0 + lv_rng_below(r, 100);
-    double t = 0.01, best = -1e9, value;
-    float e = 0.0f, p = 1.0f;
-
-    for (uint32_t rows = 1; rows <= 128; rows *= 2) {
-        c.target.rows[c.target.n] = rows;
-        c.target.seconds[c.target.n++] = t;
-        t *= 1.0 + lv_rng_below(r, 100) / 100.0;
-    }
-    for (uint32_t i = 0; i < LV_TREE_MAX; i++) {
-        e += p;
-        p *= 0.8f + 0.2f * (lv_rng_f32(r) * 0.5f + 0.5f);
-        expected[i] = e;
-    }
-    const uint32_t n = lv_cost_choose(&c, expected, 100, 0.02, rate, &value);
-
-    for (uint32_t i = 1; i <= 100; i++) {
-        const double x = (double)expected[i - 1] - rate * (0.02 + lv_cost_round(&c, i));
-
-        best = x > best ? x : best;
-    }
-    CHECK(value >= best && (double)expected[n - 1] - rate * (0.02 + lv_cost_round(&c, n)) == value, "value %g, best %g",
-          value, best);
-    CHECK(lv_stairs_at(&c.target, 3) >= c.target.seconds[1] && lv_stairs_at(&c.target, 3) <= c.target.seconds[2],
-          "staircase between its steps");
-}
-
 int main(int argc, char **argv)
 {
     if (argc > 1)
@@ -325,8 +292,6 @@ int main(int argc, char **argv)
     for (int i = 0; i < 60 && !n_fail; i++)
         run(&r);
     run_full(&r);
-    for (int i = 0; i < 200 && !n_fail; i++)
-        run_cost(&r);
     printf("%d failures\n", n_fail);
     return n_fail ? 1 : 0;
 }
