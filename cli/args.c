@@ -10,6 +10,8 @@
 
 #include "cli.h"
 
+#define MAX_HEAD 100000000 /* tokens: more than any vocabulary has */
+
 static const char *const command_names[LV_CMD_COUNT] = {
     [LV_CMD_RUN] = "run",
     [LV_CMD_PLAN] = "plan",
@@ -309,6 +311,19 @@ static enum lever_status set_value(struct lv_args *a, const struct lv_opt *o, co
         break;
     case LV_OPT_CHOICE:
         return set_choice(o, value, field, err);
+    case LV_OPT_HEAD:
+        if (!strcmp(value, "auto"))
+            *(uint32_t *)field = LEVER_HEAD_AUTO;
+        else if (!strcmp(value, "full"))
+            *(uint32_t *)field = LEVER_HEAD_FULL;
+        else if (!strcmp(value, "q4"))
+            *(uint32_t *)field = LEVER_HEAD_Q4;
+        else if (parse_int(value, 1, MAX_HEAD, &i))
+            *(uint32_t *)field = (uint32_t)i;
+        else
+            return lv_cli_fail(err, LEVER_E_ARG, "--draft-head: found \"%s\", expected auto, full, q4 or a number of tokens of "
+                               "1..%d", value, MAX_HEAD);
+        break;
     case LV_OPT_STOP:
         if (!*value)
             return lv_cli_fail(err, LEVER_E_ARG, "--stop: the text is empty, expected at least one character");

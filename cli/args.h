@@ -31,8 +31,8 @@ struct lv_args {
     int32_t n_predict; /* -1: until the text ends or the context is full */
     uint32_t n_ctx;    /* 0: what prompt and n_predict need */
     uint32_t n_threads, spec_draft_n_max;
-    int speculation, reader, overlap, prune, draft_head; /* index into the option's choices */
-    uint32_t tree_rows, draft_layers;
+    int speculation, reader, overlap, prune; /* index into the option's choices */
+    uint32_t tree_rows, draft_layers, draft_head; /* draft_head: LEVER_HEAD_* or tokens */
     const char *cpu_level, *trace, *sidecar, *out;
     const char *types, *rows, *shape, *modes, *tasks; /* lists as typed */
     const char *prompts, *reference;
@@ -57,6 +57,7 @@ enum lv_opt_kind {
     LV_OPT_U64,
     LV_OPT_F32,
     LV_OPT_CHOICE, /* int: index into choices */
+    LV_OPT_HEAD,   /* uint32_t; auto, full, q4 or a number of tokens */
     LV_OPT_STOP,   /* appends to stop */
     LV_OPT_BIAS    /* ID=X, appends to bias */
 };

@@ -57,6 +57,7 @@ void lv_session_options(const struct lv_args *a, uint32_t n_ctx, struct lv_progr
     opt->speculation = (enum lever_speculation)a->speculation;
     opt->no_overlap = a->overlap == 1; /* on|off */
     opt->tree_rows = a->tree_rows;
+    opt->draft_head = a->draft_head;
     opt->reader = (enum lever_reader)a->reader;
     opt->spec_draft_n_max = a->spec_draft_n_max;
     opt->cpu_level = a->cpu_level;

@@ -104,7 +104,14 @@ struct lever_options {
 
     bool no_overlap;         /* draft only while nothing is verified */
     uint32_t tree_rows;      /* most rows of a verify pass; 0 = chosen each round */
+    /* The draft's output head: LEVER_HEAD_AUTO, _FULL, _Q4, or the number of tokens that it is cut to, the lowest ids. It
+     * costs time and memory in each draft step; what is drafted never changes the text. */
+    uint32_t draft_head;
 };
+
+#define LEVER_HEAD_AUTO 0u
+#define LEVER_HEAD_FULL UINT32_MAX
+#define LEVER_HEAD_Q4 (UINT32_MAX - 1)
 
 /* Fills *opt with defaults. size = sizeof *opt as the caller was compiled. */
 LEVER_API void lever_options_default(struct lever_options *opt, size_t size);

@@ -31,8 +31,10 @@ enum lever_status lv_draft_init(struct lv_draft *d, struct lv_instance *m, const
                             .p_min = 1e-3f,
                             .n_history = m->kv.n_ctx + LV_DRAFT_DEPTH + 1,
                             .scratch_bytes = lv_round_up(lv_sampler_scratch_bytes(s), 64) };
-    if (m->program->shape.n_vocab < s->n_vocab)
-        d->sampler.n_vocab = m->program->shape.n_vocab;
+    const uint32_t n_logits = m->program->w[m->program->w_head].n_rows;
+
+    if (n_logits < s->n_vocab)
+        d->sampler.n_vocab = n_logits;
     while (d->sampler.n_bias && d->sampler.bias[d->sampler.n_bias - 1].token >= (int32_t)d->sampler.n_vocab)
         d->sampler.n_bias--; /* ids rise */
     pthread_mutex_init(&d->lock, NULL);

@@ -5,12 +5,12 @@
 #include "base/clock.h"
 #include "base/rng.h"
 
-/* The head's groups hold every row once they are pinned: a tied table needs no reads. */
-static bool from_head(const struct lv_program *p)
+/* The head's groups hold the rows of a tied table once they are pinned; all of them, unless a draft's head was cut. */
+static bool from_head(const struct lv_program *p, int32_t token)
 {
     const struct lv_weight *h = &p->w[p->w_head];
 
-    return p->shape.tied && h->n_seg == 1 && h->seg[0].r32;
+    return p->shape.tied && h->n_seg == 1 && h->seg[0].r32 && (uint32_t)token < h->n_rows;
 }
 
 bool lv_embed_init(struct lv_embed *m, const struct lv_program *p, struct lv_reader *reader, uint64_t cache_bytes,
@@ -147,7 +147,7 @@ enum lever_status lv_embed_row(struct lv_embed *m, int32_t token, float *x, cons
     const struct lv_program *p = m->p;
     const uint32_t n = p->shape.n_embd;
 
-    if (from_head(p)) {
+    if (from_head(p, token)) {
         const struct lv_weight *h = &p->w[p->w_head];
 
         lv_r32_dequant_row(h->type, h->seg[0].r32 + (uint64_t)token / LV_GROUP_ROWS * h->group_bytes,

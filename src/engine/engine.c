@@ -184,7 +184,7 @@ static uint64_t load_total(const struct lv_program *p, uint64_t pin_bytes)
     uint64_t n = 0;
 
     for (uint32_t i = 0; i < p->n_w; i++)
-        n += p->w[i].tensor->bytes;
+        n += p->w[i].bytes;
     return n < pin_bytes ? n : pin_bytes;
 }
 
@@ -220,6 +220,14 @@ static enum lever_status load(struct lever_engine *e, struct lever_error *err)
     return LEVER_OK;
 }
 
+static void shrink_head(struct lv_program *draft, uint32_t how)
+{
+    if (how == LEVER_HEAD_Q4)
+        lv_program_head_q4(draft);
+    else if (how != LEVER_HEAD_AUTO && how != LEVER_HEAD_FULL)
+        lv_program_cut_head(draft, how);
+}
+
 enum lever_status lv_engine_open_planned(struct lever_engine *e, const struct lever_options *opt,
                                          struct lever_error *err)
 {
@@ -244,6 +252,7 @@ enum lever_status lv_engine_open_planned(struct lever_engine *e, const struct le
         e->has_draft = true;
         LV_TRY(check_pair(e, err));
         LV_TRY(find_sidecar(e, &e->draft, NULL, err));
+        shrink_head(e->draft.program, e->opt.draft_head);
     }
     LV_TRY(find_sidecar(e, &e->target, e->sidecar, err));
     for (int i = 0; i < 2; i++)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "engine/requant.h"
 
 #define PIECE_BYTES (4u << 20) /* large enough for full disk speed with one read a worker */
 
@@ -27,6 +28,7 @@ struct job {
     enum lever_status st;   /* under lock */
     struct lever_error err; /* under lock */
     uint8_t *buffer[LV_POOL_MAX];
+    uint64_t piece_room; /* of a buffer; scratch for requantizing follows */
     struct lv_load_progress *progress;
     uint64_t done_before;
 };
@@ -40,14 +42,21 @@ uint64_t lv_load_vector_bytes(const struct lv_program *p)
     return n;
 }
 
-/* Room for the longest piece: PIECE_BYTES, or one group of a very wide matrix. */
-static uint64_t worker_buffer_bytes(const struct lv_program *p)
+/* Room for the longest piece, PIECE_BYTES or one group of a very wide matrix; and for requantizing a group. */
+static uint64_t piece_room(const struct lv_program *p)
 {
     uint64_t n = PIECE_BYTES;
 
     for (uint32_t i = 0; i < p->n_w; i++)
-        n = p->w[i].group_bytes > n ? p->w[i].group_bytes : n;
+        n = p->w[i].file_group_bytes > n ? p->w[i].file_group_bytes : n;
     return lv_round_up(n, LV_IO_ALIGN) + LV_IO_ALIGN;
+}
+
+static uint64_t worker_buffer_bytes(const struct lv_program *p)
+{
+    const struct lv_weight *head = &p->w[p->w_head];
+
+    return piece_room(p) + (head->type != head->file_type ? lv_round_up(lv_requant_scratch_bytes(head), LV_IO_ALIGN) : 0);
 }
 
 uint64_t lv_load_buffer_bytes(const struct lv_program *p, unsigned n_worker)
@@ -58,19 +67,24 @@ uint64_t lv_load_buffer_bytes(const struct lv_program *p, unsigned n_worker)
 static enum lever_status load_piece(struct job *j, const struct piece *c, uint8_t *buf, struct lever_error *err)
 {
     const struct lv_weight *w = c->w;
-    const uint64_t off = w->off + c->first_group * w->group_bytes;
+    const uint64_t off = w->off + c->first_group * w->file_group_bytes;
     const uint64_t end = w->off + w->bytes; /* the last group may be short */
-    uint64_t len = c->n_groups * w->group_bytes;
+    uint64_t len = c->n_groups * w->file_group_bytes;
 
     len = off + len > end ? end - off : len;
     LV_TRY(lv_reader_read(j->reader, w->i_file, off, len, buf, err));
-    if (w->packed)
-        memcpy(c->dst, buf + lv_read_shift(off), len);
-    for (uint32_t i = 0; i < c->n_groups && !w->packed; i++) {
-        const uint32_t left = w->n_rows - (c->first_group + i) * LV_GROUP_ROWS;
+    const uint8_t *src = buf + lv_read_shift(off);
 
-        j->k->pack[w->type](c->dst + i * w->group_bytes, buf + lv_read_shift(off) + i * w->group_bytes,
-                            left < LV_GROUP_ROWS ? left : LV_GROUP_ROWS, w->n_cols);
+    if (w->packed && w->type == w->file_type)
+        memcpy(c->dst, src, len);
+    for (uint32_t i = 0; i < c->n_groups && (!w->packed || w->type != w->file_type); i++) {
+        const uint32_t left = w->n_rows - (c->first_group + i) * LV_GROUP_ROWS;
+        const uint32_t n_rows = left < LV_GROUP_ROWS ? left : LV_GROUP_ROWS;
+        const uint8_t *group = src + i * w->file_group_bytes;
+
+        if (w->type != w->file_type)
+            group = lv_requant_group(w, group, n_rows, buf + j->piece_room);
+        j->k->pack[w->type](c->dst + i * w->group_bytes, group, n_rows, w->n_cols);
     }
     atomic_fetch_add(&j->n_bytes, len);
     return LEVER_OK;
@@ -108,7 +122,7 @@ static uint32_t list_pieces(struct lv_program *p, uint8_t *memory, struct piece 
 
     for (uint32_t i = 0; i < p->n_w; i++) {
         struct lv_weight *w = &p->w[i];
-        const uint32_t fit = (uint32_t)(PIECE_BYTES / w->group_bytes);
+        const uint32_t fit = (uint32_t)(PIECE_BYTES / w->file_group_bytes);
         const uint32_t step = fit ? fit : 1;
 
         for (uint32_t s = 0; s < w->n_seg; s++) {
@@ -149,7 +163,11 @@ static enum lever_status load_vectors(struct lv_program *p, struct job *j, uint8
 enum lever_status lv_load(struct lv_program *p, struct lv_reader *reader, const struct lv_kern *k, struct lv_pool *pool,
                           uint8_t *memory, struct lv_load_progress *progress, struct lever_error *err)
 {
-    struct job j = { .reader = reader, .k = k, .progress = progress, .done_before = progress ? progress->done : 0 };
+    struct job j = { .reader = reader,
+                     .k = k,
+                     .piece_room = piece_room(p),
+                     .progress = progress,
+                     .done_before = progress ? progress->done : 0 };
     const uint64_t buffer_bytes = lv_load_buffer_bytes(p, lv_pool_n(pool));
     uint8_t *buffers = lv_region_new(buffer_bytes, false);
     enum lever_status st;

@@ -46,6 +46,14 @@ static uint64_t all_matrices(const struct lv_program *p)
     return n;
 }
 
+/* Room for embedding rows that the head does not hold. */
+static uint64_t embed_bytes(const struct lv_program *p, bool stream_head)
+{
+    if (!p->shape.tied || stream_head)
+        return EMBED_BYTES;
+    return p->w[p->w_head].n_rows < p->shape.n_vocab ? EMBED_BYTES / 4 : 0;
+}
+
 static struct lv_instance_spec base_spec(const struct lv_plan_input *in, const struct lv_instance *m, uint32_t n_slot,
                                          bool stream_head)
 {
@@ -53,7 +61,7 @@ static struct lv_instance_spec base_spec(const struct lv_plan_input *in, const s
                                       .max_rows = MAX_ROWS,
                                       .n_ctx = in->n_ctx,
                                       .n_slot = n_slot,
-                                      .embed_bytes = m->program->shape.tied && !stream_head ? 0 : EMBED_BYTES,
+                                      .embed_bytes = embed_bytes(m->program, stream_head),
                                       .pin_bytes = UINT64_MAX,
                                       .stream_head = stream_head,
                                       .slot_bytes = 4 * MIB };

@@ -67,7 +67,7 @@ bool lv_exec_init(struct lv_exec *x, const struct lv_program *p, uint32_t n_work
         [LV_BUF_V] = s->n_head_kv * s->head_dim,
         [LV_BUF_G] = s->n_ff,
         [LV_BUF_U] = s->n_ff,
-        [LV_BUF_LOGITS] = s->n_vocab,
+        [LV_BUF_LOGITS] = p->w[p->w_head].n_rows,
     };
     bool ok = true;
 

@@ -16,7 +16,7 @@ static bool before(struct lv_top a, struct lv_top b)
 /* Tokens that count. */
 static uint32_t n_counted(const struct lv_exec *x)
 {
-    const uint32_t n = x->p->shape.n_vocab;
+    const uint32_t n = x->p->w[x->p->w_head].n_rows;
 
     return x->head.n_vocab && x->head.n_vocab < n ? x->head.n_vocab : n;
 }

@@ -53,11 +53,13 @@ static uint32_t add_weight(struct lv_builder *b, const struct lv_tensor *t, bool
     p->w[p->n_w] = (struct lv_weight){
         .tensor = t,
         .type = t->type,
+        .file_type = t->type,
         .n_rows = n_rows,
         .n_cols = n_cols,
         .n_groups = (n_rows + LV_GROUP_ROWS - 1) / LV_GROUP_ROWS,
         .row_bytes = lv_row_bytes(t->type, n_cols),
         .group_bytes = lv_group_bytes(t->type, n_cols),
+        .file_group_bytes = lv_group_bytes(t->type, n_cols),
         .i_file = t->i_file,
         .off = t->off,
         .bytes = t->bytes,
@@ -268,6 +270,28 @@ enum lever_status lv_program_seal(struct lv_program *p, struct lever_error *err)
             list_parts(p, &p->op[i]);
     list_parts(p, &p->head);
     return LEVER_OK;
+}
+
+void lv_program_cut_head(struct lv_program *p, uint32_t n_tokens)
+{
+    struct lv_weight *w = &p->w[p->w_head];
+
+    if (!n_tokens || n_tokens >= w->n_rows)
+        return;
+    w->n_groups = (n_tokens + LV_GROUP_ROWS - 1) / LV_GROUP_ROWS;
+    w->n_rows = w->n_groups * LV_GROUP_ROWS;
+    w->bytes = w->n_groups * w->file_group_bytes;
+}
+
+void lv_program_head_q4(struct lv_program *p)
+{
+    struct lv_weight *w = &p->w[p->w_head];
+
+    if (lv_group_bytes(LV_TYPE_Q4_0, w->n_cols) >= w->group_bytes)
+        return;
+    w->type = LV_TYPE_Q4_0;
+    w->row_bytes = lv_row_bytes(w->type, w->n_cols);
+    w->group_bytes = lv_group_bytes(w->type, w->n_cols);
 }
 
 uint64_t lv_program_body_bytes(const struct lv_program *p)

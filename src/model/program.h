@@ -28,9 +28,10 @@ struct lv_segment {
 struct lv_weight {
     const struct lv_tensor *tensor; /* borrowed from the gguf */
     enum lv_type type;
+    enum lv_type file_type; /* differs where loading requantizes: lv_program_head_q4 */
     uint32_t n_rows, n_cols;
     uint32_t n_groups;     /* of 32 rows; the last may be padded (resident heads only) */
-    uint64_t row_bytes, group_bytes;
+    uint64_t row_bytes, group_bytes, file_group_bytes;
     /* Where the reader finds its groups: in the model file, or in a sidecar that has them in kernel layout. */
     uint32_t i_file;
     uint64_t off, bytes;   /* unless packed, the last group may be short */
@@ -144,6 +145,12 @@ void lv_program_free(struct lv_program *p); /* accepts NULL */
 
 /* Call once the segments of all weights are set, before the program is run. */
 enum lever_status lv_program_seal(struct lv_program *p, struct lever_error *err);
+
+/* For a draft, before anything is planned. The head has logits for the first n_tokens tokens only: vocabularies are
+ * built by merging, frequent ones first. Does nothing where n_tokens is 0 or the head has no more. */
+void lv_program_cut_head(struct lv_program *p, uint32_t n_tokens);
+/* The head becomes Q4_0 as it is loaded, if that makes it smaller. */
+void lv_program_head_q4(struct lv_program *p);
 
 /* Bytes of weights that a pass reads (body), and of the head. */
 uint64_t lv_program_body_bytes(const struct lv_program *p);
