@@ -105,14 +105,12 @@ static bool begin_batch(struct lv_draft *d)
         return false;
     }
     atomic_fetch_sub(&d->quota, 1);
-    for (uint32_t i = 0; i < d->n_batch; i++) {
-        const enum lever_status st =
-            lv_embed_row(&m->embed, d->token[i], lv_exec_row(&m->exec, LV_BUF_X, i), m->exec.cancel, &d->err);
+    const enum lever_status st = lv_embed_rows(&m->embed, d->token, d->n_batch, m->exec.buf[LV_BUF_X],
+                                               m->exec.stride[LV_BUF_X], m->exec.cancel, &d->err);
 
-        if (st < 0) {
-            fail_batch(d, st);
-            return false;
-        }
+    if (st < 0) {
+        fail_batch(d, st);
+        return false;
     }
     d->pass = (struct lv_pass){ .n_rows = d->n_batch, .slot = d->batch, .path_at = d->path_at, .path = d->path };
     d->began_ns = lv_now_ns();

@@ -4,6 +4,9 @@
 
 #include "base/clock.h"
 #include "base/rng.h"
+#include "engine/stream.h"
+
+#define READ_SHARE (UINT64_C(128) << 10) /* bytes of cache for each row that may be read at once */
 
 /* The head's groups hold the rows of a tied table once they are pinned; all of them, unless a draft's head was cut. */
 static bool from_head(const struct lv_program *p, int32_t token)
@@ -27,10 +30,17 @@ bool lv_embed_init(struct lv_embed *m, const struct lv_program *p, struct lv_rea
     m->entry_of = lv_arena_take(a, m->n_hash, sizeof *m->entry_of);
     m->referenced = lv_arena_take(a, m->n_entry, 1);
     m->rows = lv_arena_take(a, m->n_entry, m->row_bytes);
-    m->bounce = lv_arena_take(a, lv_round_up(m->row_bytes, LV_IO_ALIGN) + 2 * LV_IO_ALIGN, 1);
-    if (!m->token_of || !m->entry_of || !m->referenced || !m->rows || !m->bounce)
+    const uint64_t n_read = cache_bytes / READ_SHARE, buf_bytes = lv_slot_bytes(m->row_bytes);
+
+    m->n_read = n_read < 1 ? 1 : n_read > LV_EMBED_FLIGHT ? LV_EMBED_FLIGHT : (uint32_t)n_read;
+    uint8_t *buf = lv_arena_take(a, m->n_read * buf_bytes + LV_IO_ALIGN, 1);
+
+    if (!m->token_of || !m->entry_of || !m->referenced || !m->rows || !buf)
         return false;
-    m->bounce = (uint8_t *)lv_round_up((uintptr_t)m->bounce, LV_IO_ALIGN);
+    for (uint32_t k = 0; k < m->n_read; k++) {
+        m->read[k].owner = m;
+        m->read[k].buf = (uint8_t *)lv_round_up((uintptr_t)buf, LV_IO_ALIGN) + k * buf_bytes;
+    }
     memset(m->token_of, 0xff, m->n_entry * sizeof *m->token_of);
     return true;
 }
@@ -97,77 +107,138 @@ static uint32_t victim(struct lv_embed *m)
     }
 }
 
-static void read_done(struct lv_read *read, void *user)
+static void read_done(struct lv_read *req, void *user)
 {
-    struct lv_embed *m = user;
+    struct lv_embed_read *r = user;
 
-    (void)read;
-    atomic_store(&m->arrived, true);
-    lv_event_bump(&m->event);
+    (void)req;
+    atomic_store(&r->arrived, true);
+    lv_event_bump(&r->owner->event);
 }
 
-/* The pending read has ended, or LEVER_E_CANCEL. */
-static enum lever_status wait_read(struct lv_embed *m, const atomic_bool *cancel, struct lever_error *err)
+/* The read has ended, or LEVER_E_CANCEL. */
+static enum lever_status wait_read(struct lv_embed_read *r, const atomic_bool *cancel, struct lever_error *err)
 {
-    while (m->pending) {
+    struct lv_embed *m = r->owner;
+
+    for (;;) {
         const uint32_t seen = lv_event_seen(&m->event);
 
-        if (atomic_load(&m->arrived))
-            m->pending = false;
-        else if (cancel && atomic_load(cancel))
+        if (!r->pending || atomic_load(&r->arrived))
+            return LEVER_OK;
+        if (cancel && atomic_load(cancel))
             return LV_FAIL(err, LEVER_E_CANCEL, "cancelled");
-        else
-            lv_event_wait(&m->event, seen);
+        lv_event_wait(&m->event, seen);
     }
+}
+
+/* A read that has ended: its row into the cache. The read's error otherwise. */
+static enum lever_status absorb(struct lv_embed_read *r, struct lever_error *err)
+{
+    struct lv_embed *m = r->owner;
+
+    r->pending = false;
+    if (r->req.status < 0) {
+        if (err)
+            *err = r->req.err;
+        return r->req.status;
+    }
+    const uint32_t e = victim(m);
+
+    memcpy(m->rows + e * m->row_bytes, r->buf + lv_read_shift(r->req.off), m->row_bytes);
+    insert(m, r->token, e);
+    m->referenced[e] = 1;
     return LEVER_OK;
 }
 
-/* The token's row into the bounce buffer. A thread of the reader reads, so that a cancel need not wait for the device. */
-static enum lever_status fetch(struct lv_embed *m, int32_t token, const atomic_bool *cancel, struct lever_error *err)
+/* A thread of the reader reads, so that a cancel need not wait for the device. */
+static void begin_read(struct lv_embed *m, struct lv_embed_read *r, int32_t token)
 {
-    LV_TRY(wait_read(m, cancel, err)); /* of a row that was given up: it still fills the buffer */
-    m->read = (struct lv_read){ .i_file = m->p->embd->i_file,
-                                .off = m->p->embd->off + (uint64_t)token * m->row_bytes,
-                                .len = m->row_bytes,
-                                .buf = m->bounce,
-                                .done = read_done,
-                                .user = m };
-    m->pending = true;
-    atomic_store(&m->arrived, false);
-    lv_reader_submit(m->reader, &m->read, true);
-    LV_TRY(wait_read(m, cancel, err));
-    if (m->read.status < 0 && err)
-        *err = m->read.err;
-    return m->read.status;
+    r->token = token;
+    r->req = (struct lv_read){ .i_file = m->p->embd->i_file,
+                               .off = m->p->embd->off + (uint64_t)token * m->row_bytes,
+                               .len = m->row_bytes,
+                               .buf = r->buf,
+                               .done = read_done,
+                               .user = r };
+    r->pending = true;
+    atomic_store(&r->arrived, false);
+    lv_reader_submit(m->reader, &r->req, true);
 }
 
-enum lever_status lv_embed_row(struct lv_embed *m, int32_t token, float *x, const atomic_bool *cancel,
-                               struct lever_error *err)
+/* Begins to read a row that is neither at hand nor on its way. False: no read is free. */
+static bool want(struct lv_embed *m, int32_t token)
+{
+    struct lv_embed_read *idle = NULL;
+
+    if (from_head(m->p, token) || find(m, token) != LV_NONE)
+        return true;
+    for (uint32_t k = 0; k < m->n_read; k++) {
+        if (m->read[k].pending && m->read[k].token == token)
+            return true;
+        if (!m->read[k].pending && !idle)
+            idle = &m->read[k];
+    }
+    if (idle)
+        begin_read(m, idle, token);
+    return idle != NULL;
+}
+
+void lv_embed_want(struct lv_embed *m, const int32_t *token, uint32_t n)
+{
+    for (uint32_t k = 0; k < m->n_read; k++)
+        if (m->read[k].pending && atomic_load(&m->read[k].arrived))
+            absorb(&m->read[k], NULL); /* one that failed is read again when it is asked for, and then told */
+    for (uint32_t i = 0; i < n && want(m, token[i]); i++)
+        ;
+}
+
+static void put_row(const struct lv_embed *m, int32_t token, float *x)
 {
     const struct lv_program *p = m->p;
+    const struct lv_weight *h = &p->w[p->w_head];
     const uint32_t n = p->shape.n_embd;
 
     if (from_head(p, token)) {
-        const struct lv_weight *h = &p->w[p->w_head];
-
         lv_r32_dequant_row(h->type, h->seg[0].r32 + (uint64_t)token / LV_GROUP_ROWS * h->group_bytes,
                            (uint32_t)token % LV_GROUP_ROWS, n, x);
     } else {
-        uint32_t e = find(m, token);
+        const uint32_t e = find(m, token);
 
-        if (e == LV_NONE) {
-            const uint64_t t0 = lv_now_ns();
-
-            LV_TRY(fetch(m, token, cancel, err));
-            e = victim(m);
-            memcpy(m->rows + e * m->row_bytes, m->bounce + lv_read_shift(m->read.off), m->row_bytes);
-            insert(m, token, e);
-            m->wait_ns += lv_now_ns() - t0;
-        }
         m->referenced[e] = 1;
         lv_dequant_row(p->embd->type, m->rows + e * m->row_bytes, x, n);
     }
     for (uint32_t i = 0; p->embd_scale != 1.0f && i < n; i++)
         x[i] *= p->embd_scale;
+}
+
+enum lever_status lv_embed_rows(struct lv_embed *m, const int32_t *token, uint32_t n, float *x, size_t stride,
+                                const atomic_bool *cancel, struct lever_error *err)
+{
+    const uint64_t t0 = lv_now_ns();
+    bool waited = false;
+
+    for (uint32_t i = 0; i < n; i++) {
+        if (!from_head(m->p, token[i]) && find(m, token[i]) == LV_NONE) {
+            lv_embed_want(m, token + i, n - i);
+            while (find(m, token[i]) == LV_NONE) { /* a read for another token may push it out again */
+                uint32_t k = 0;
+
+                waited = true;
+                while (k < m->n_read && !(m->read[k].pending && m->read[k].token == token[i]))
+                    k++;
+                if (k == m->n_read) { /* all reads are taken: by rows that come later, or were given up */
+                    LV_TRY(wait_read(&m->read[0], cancel, err));
+                    lv_embed_want(m, token + i, n - i);
+                    continue;
+                }
+                LV_TRY(wait_read(&m->read[k], cancel, err));
+                LV_TRY(absorb(&m->read[k], err));
+            }
+        }
+        put_row(m, token[i], x + i * stride);
+    }
+    if (waited)
+        m->wait_ns += lv_now_ns() - t0;
     return LEVER_OK;
 }

@@ -15,6 +15,18 @@
 #include "io/reader.h"
 #include "model/program.h"
 
+#define LV_EMBED_FLIGHT 32 /* most rows that are read at once */
+
+/* A row that is read. */
+struct lv_embed_read {
+    struct lv_embed *owner;
+    struct lv_read req;
+    uint8_t *buf;        /* aligned; the reader's while pending */
+    int32_t token;
+    bool pending;        /* begun, and not yet in the cache */
+    atomic_bool arrived; /* and ended */
+};
+
 struct lv_embed {
     const struct lv_program *p;
     struct lv_reader *reader;
@@ -26,10 +38,8 @@ struct lv_embed {
     uint8_t *referenced; /* [n_entry], for the clock */
     uint32_t hand;
     uint8_t *rows;       /* [n_entry][row_bytes] as in the file */
-    uint8_t *bounce;     /* aligned read buffer, the reader's while a read is pending */
-    struct lv_read read;
-    bool pending;        /* a read was begun; it may have been given up by a cancel */
-    atomic_bool arrived; /* and has ended */
+    struct lv_embed_read read[LV_EMBED_FLIGHT]; /* [n_read] */
+    uint32_t n_read;
     struct lv_event event;
     uint64_t wait_ns;    /* time spent on reads so far */
 };
@@ -38,9 +48,13 @@ struct lv_embed {
 bool lv_embed_init(struct lv_embed *m, const struct lv_program *p, struct lv_reader *reader, uint64_t cache_bytes,
                    struct lv_arena *a);
 
-/* x[n_embd] = scaled embedding of the token, 0 <= token < n_vocab. cancel (may be NULL): given up soon after it is set,
- * also while the device does not answer; m stays usable. */
-enum lever_status lv_embed_row(struct lv_embed *m, int32_t token, float *x, const atomic_bool *cancel,
-                               struct lever_error *err);
+/* Begins to read rows that will be asked for, as far as reads are free; never waits. */
+void lv_embed_want(struct lv_embed *m, const int32_t *token, uint32_t n);
+
+/* x[i * stride .. + n_embd) = scaled embedding of token[i], 0 <= token[i] < n_vocab, i < n. What is missing is read side by
+ * side: behind the long reads of a stream each would wait for itself. cancel (may be NULL): given up soon after it is
+ * set, also while the device does not answer; m stays usable. */
+enum lever_status lv_embed_rows(struct lv_embed *m, const int32_t *token, uint32_t n, float *x, size_t stride,
+                                const atomic_bool *cancel, struct lever_error *err);
 
 #endif

@@ -136,8 +136,8 @@ void lv_instance_close(struct lv_instance *m)
 enum lever_status lv_instance_forward(struct lv_instance *m, const int32_t *token, const struct lv_pass *pass,
                                       struct lever_error *err)
 {
-    for (uint32_t r = 0; r < pass->n_rows; r++)
-        LV_TRY(lv_embed_row(&m->embed, token[r], lv_exec_row(&m->exec, LV_BUF_X, r), m->exec.cancel, err));
+    LV_TRY(lv_embed_rows(&m->embed, token, pass->n_rows, m->exec.buf[LV_BUF_X], m->exec.stride[LV_BUF_X], m->exec.cancel,
+                         err));
     const enum lever_status st = lv_exec_forward(&m->exec, &m->kv, pass, err);
 
     if (st < 0 && m->stream)

@@ -284,6 +284,16 @@ static double value_ahead(const lever_seq *q, const struct lv_grow_ranked *r, ui
     return best;
 }
 
+/* The target's embedding rows of likely nodes are read while more is drafted. */
+static void want_rows(lever_seq *q, const struct lv_grow_ranked *r, uint32_t n)
+{
+    int32_t token[LV_TREE_MAX];
+
+    for (uint32_t i = 0; i < n; i++)
+        token[i] = q->draft.grow.node[r[i].node].token;
+    lv_embed_want(&q->e->target.embed, token, n);
+}
+
 /* Drafts on while the round would be worth more with further batches, their time included; then takes the best
  * size. */
 static enum lever_status draft_tree(lever_seq *q, uint32_t n_rows, uint32_t depth, struct lever_error *err)
@@ -297,6 +307,8 @@ static enum lever_status draft_tree(lever_seq *q, uint32_t n_rows, uint32_t dept
     for (;;) {
         lv_candidates_lookup(q, depth);
         const uint32_t n_known = lv_grow_rank(&d->grow, depth, r);
+
+        want_rows(q, r, n_known < n_rows ? n_known : n_rows);
         const double spent = lv_seconds(lv_now_ns() - q->synced_ns);
         double value;
 
