@@ -97,7 +97,7 @@ const struct lv_opt lv_options[] = {
     { { "--ring" }, LV_OPT_SIZE, RUN | PLAN | BENCH_S | BENCH_D, AT(ring_bytes), 1, 0, "SIZE", TUNE, "stream ring; default auto", 0, false },
     { { "--slot" }, LV_OPT_SIZE, RUN | PLAN | BENCH_S | BENCH_D, AT(slot_bytes), 1, 0, "SIZE", TUNE, "slot of the ring; default auto", 0, false },
     { { "--tree-rows" }, LV_OPT_U32, RUN | BENCH_D, AT(tree_rows), 1, 256, "N", TUNE, "most rows of a verify pass", 0, false },
-    { { "--draft-head" }, LV_OPT_HEAD, RUN | PLAN | BENCH_D, AT(draft_head), 0, 0, "auto|full|q4|N", TUNE,
+    { { "--draft-head" }, LV_OPT_HEAD, RUN | PLAN, AT(draft_head), 0, 0, "auto|full|q4|N", TUNE,
       "output head of the draft: whole, at 4 bits, or cut to N tokens", 0, false },
     { { "--draft-layers" }, LV_OPT_U32, RUN, AT(draft_layers), 1, 1024, "N", TUNE,
       "use the target's first N layers as the draft", 0, true },

@@ -44,7 +44,7 @@ static json_t *plan_json(const struct lever_plan_report *r, const struct lever_p
         json_array_append_new(items, json_pack("{s:o, s:o}", "name", lv_json_str(r->item[i].name), "bytes",
                                                lv_json_uint(r->item[i].bytes)));
     return json_pack(
-        "{s:o, s:o, s:o, s:o, s:o, s:o, s:{s:o, s:o, s:o}, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:{s:o, s:o, s:o},"
+        "{s:o, s:o, s:o, s:o, s:o, s:o, s:{s:o, s:o, s:o}, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:o, s:o, s:o},"
         " s:{s:s, s:o, s:o, s:o}, s:o, s:o, s:s}",
         "budget", lv_json_uint(r->budget),
         "planned", lv_json_uint(r->total),
@@ -57,6 +57,7 @@ static json_t *plan_json(const struct lever_plan_report *r, const struct lever_p
         "context", lv_json_uint(r->n_ctx),
         "draft", (int)r->uses_draft,
         "spec_draft_n", lv_json_uint(r->n_draft),
+        "draft_head", lv_json_uint(r->draft_head),
         "tok_per_s", source == SOURCE_NONE ? json_null() : lv_json_real(p->tok_per_s),
         "tokens_per_round", lv_json_real(p->tokens_per_round),
         "round_seconds", lv_json_real(p->round_seconds),

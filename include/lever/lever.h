@@ -307,6 +307,7 @@ struct lever_plan_report {
     uint32_t n_slot;          /* 0: nothing is streamed */
     uint64_t macs_per_row;    /* multiply-adds of a row of a pass, without the head */
     uint32_t n_draft;         /* draft tokens a round */
+    uint32_t draft_head;      /* tokens that the draft's head is cut to; its vocabulary if it is whole */
 };
 
 /* Plans as lever_open() would, without loading: opens the files and the tokenizer, allocates nothing large.

@@ -15,6 +15,7 @@
 #endif
 
 #define DEFAULT_CTX 4096u
+#define HEAD_TOKENS 65536u /* of a draft's head where memory is short: 98 % of English text and code */
 
 const char *lever_version(void)
 {
@@ -136,6 +137,14 @@ static enum lever_status find_sidecar(struct lever_engine *e, struct lv_instance
     return LEVER_OK;
 }
 
+static void shrink_head(struct lv_program *draft, uint32_t how)
+{
+    if (how == LEVER_HEAD_Q4)
+        lv_program_head_q4(draft);
+    else if (how != LEVER_HEAD_AUTO && how != LEVER_HEAD_FULL)
+        lv_program_cut_head(draft, how);
+}
+
 static enum lever_status plan_memory(struct lever_engine *e, struct lever_error *err)
 {
     const struct lv_shape *s = &e->target.program->shape;
@@ -162,7 +171,17 @@ static enum lever_status plan_memory(struct lever_engine *e, struct lever_error 
     char line[200];
 
     LV_TRY(lv_plan(&e->plan, &in, err));
+    /* Where memory is short the draft's head is cut, unless asked otherwise: what it frees is pinned. */
+    if (want_draft && e->opt.draft_head == LEVER_HEAD_AUTO && (!e->plan.use_draft || e->plan.target.n_ring_slot)) {
+        shrink_head(e->draft.program, HEAD_TOKENS);
+        LV_TRY(lv_plan(&e->plan, &in, err));
+    }
     e->uses_draft = e->plan.use_draft;
+    if (e->uses_draft && lv_engine_draft_tokens(e) < e->draft.program->shape.n_vocab) {
+        snprintf(line, sizeof line, "plan: the draft's head is cut to %u of %u tokens", lv_engine_draft_tokens(e),
+                 e->draft.program->shape.n_vocab);
+        say(e, LEVER_LOG_INFO, line);
+    }
     if (want_draft && !e->uses_draft)
         say(e, LEVER_LOG_WARN,
             e->plan.draft_loses
@@ -218,14 +237,6 @@ static enum lever_status load(struct lever_engine *e, struct lever_error *err)
     if (e->uses_draft)
         LV_TRY(lv_instance_load(&e->draft, &e->plan.draft, &e->kern, e->pool, &io, &pr, err));
     return LEVER_OK;
-}
-
-static void shrink_head(struct lv_program *draft, uint32_t how)
-{
-    if (how == LEVER_HEAD_Q4)
-        lv_program_head_q4(draft);
-    else if (how != LEVER_HEAD_AUTO && how != LEVER_HEAD_FULL)
-        lv_program_cut_head(draft, how);
 }
 
 enum lever_status lv_engine_open_planned(struct lever_engine *e, const struct lever_options *opt,

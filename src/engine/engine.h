@@ -45,4 +45,10 @@ static inline const struct lv_gguf *lv_engine_gguf(const struct lever_engine *e,
     return which == 1 && e->has_draft ? e->draft.gguf : NULL;
 }
 
+/* Tokens that the draft's head has logits for. */
+static inline uint32_t lv_engine_draft_tokens(const struct lever_engine *e)
+{
+    return e->draft.program->w[e->draft.program->w_head].n_rows;
+}
+
 #endif

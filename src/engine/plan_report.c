@@ -73,6 +73,7 @@ static enum lever_status fill(struct lever_engine *e, struct lever_plan_report *
     }
     if (e->uses_draft) {
         r->draft_bytes = matrix_bytes(e->draft.program);
+        r->draft_head = lv_engine_draft_tokens(e);
         r->n_draft = e->opt.spec_draft_n_max ? e->opt.spec_draft_n_max
                      : r->streamed_bytes     ? LV_CHAIN_STREAMED
                                              : LV_CHAIN_RESIDENT;

@@ -6,6 +6,7 @@
 #include "engine/candidates.h"
 #include "engine/stairs.h"
 
+#define HEAD_WATCH 64     /* tokens after which the draft's head is judged */
 #define BACKGROUND_BATCHES 200 /* most a pass can hide; the tree is full long before */
 #define CHILD_P 0.85      /* how often a draft's first choice is the target's, before it is known */
 #define RUN_KEEP 0.95     /* share of a round's weight in the run's rate that is left a round later */
@@ -404,6 +405,20 @@ static void judge(lever_seq *q, double seconds, uint32_t n_tokens, bool speculat
     }
 }
 
+/* Text that leaves the tokens of a cut head is drafted badly: said once, when it is certain. */
+static void watch_head(lever_seq *q, uint32_t n)
+{
+    const struct lever_engine *e = q->e;
+    const uint32_t before = q->n_drawn;
+
+    for (uint32_t i = 0; i < n; i++)
+        q->n_outside += (uint32_t)q->text[q->n + i] >= lv_engine_draft_tokens(e) && !lv_tok_is_end(e->tok, q->text[q->n + i]);
+    q->n_drawn += n;
+    if (before < HEAD_WATCH && q->n_drawn >= HEAD_WATCH && q->n_outside * 10 > q->n_drawn && e->opt.log)
+        e->opt.log(e->opt.user, LEVER_LOG_WARN,
+                   "more than a tenth of the text is outside the draft's cut head: --draft-head full may be faster");
+}
+
 enum lever_status lv_round(lever_seq *q, uint32_t cap_out, uint32_t *n_drawn, struct lever_error *err)
 {
     struct lever_engine *e = q->e;
@@ -444,6 +459,8 @@ enum lever_status lv_round(lever_seq *q, uint32_t cap_out, uint32_t *n_drawn, st
         q->stats.n_bonus_in_tree += known;
     }
     lv_calib_fit(q->calib);
+    if (e->uses_draft)
+        watch_head(q, *n_drawn);
     q->stats.expected_tokens += q->expected;
     q->stats.seconds_predicted += q->predicted;
     q->stats.n_round++;

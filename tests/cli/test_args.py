@@ -87,10 +87,11 @@ class Options(Case):
             self.run_error("--logit-bias", value, says="--logit-bias: found \"%s\"" % value)
 
     def test_what_this_build_lacks(self):
-        for args in (["--prune", "on"], ["--draft-head", "q4"], ["--draft-head", "32000"], ["--draft-layers", "4"]):
+        for args in (["--prune", "on"], ["--draft-layers", "4"]):
             self.run_error(*args, says="not available in this build")
         self.run_error("--speculation", "fast", says="expected auto|off|chain|tree")
-        self.run_error("--draft-head", "x1", says="expected auto|full")
+        for value in ("x1", "0", "-5", "q8", "1e3"):
+            self.run_error("--draft-head", value, says="--draft-head: found \"%s\", expected auto, full, q4" % value)
         self.run_error("--speculation", "chain", says="needs a draft model")
 
     def test_defaults_of_the_contract_are_accepted(self):

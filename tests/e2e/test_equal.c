@@ -27,7 +27,7 @@ struct cell {
     enum lever_reader reader;
     enum lever_speculation mode;
     bool no_overlap;
-    uint32_t tree_rows;
+    uint32_t tree_rows, draft_head;
     size_t cap; /* tokens a step may hand out */
 };
 
@@ -65,6 +65,7 @@ static bool generate(const char *target, const struct cell *c, const struct leve
     opt.speculation = c->mode;
     opt.no_overlap = c->no_overlap;
     opt.tree_rows = c->tree_rows;
+    opt.draft_head = c->draft_head;
     *out = (struct run){ .stats = { .size = sizeof out->stats } };
     if (lever_open(&e, &opt, &err) < 0 || lever_seq_new(e, s, &q, &err) < 0)
         ok = fail("open", &err);
@@ -175,6 +176,7 @@ int main(int argc, char **argv)
             return 1;
         for (unsigned i = 0; i < 24; i++, n_cell++) {
             static const uint32_t ks[] = { 1, 3, 8, 20, 63 };
+            static const uint32_t head[] = { LEVER_HEAD_AUTO, LEVER_HEAD_FULL, LEVER_HEAD_Q4, 100 };
             const unsigned d = lv_rng_below(&rng, 4);
             struct cell c = { .draft = d ? path[d] : NULL,
                               .k = ks[lv_rng_below(&rng, 5)],
@@ -182,7 +184,8 @@ int main(int argc, char **argv)
                               .reader = (enum lever_reader)lv_rng_below(&rng, 3),
                               .mode = (enum lever_speculation)lv_rng_below(&rng, 4),
                               .no_overlap = lv_rng_below(&rng, 3) == 0,
-                              .tree_rows = lv_rng_below(&rng, 2) ? 0 : 2 + lv_rng_below(&rng, 62),
+                              .tree_rows = lv_rng_below(&rng, 2) ? 0 : 2 + lv_rng_below(&rng, 254),
+                              .draft_head = head[lv_rng_below(&rng, 4)],
                               .cap = 1 + lv_rng_below(&rng, 40) };
             char what[300];
 

@@ -152,7 +152,9 @@ static void test_plan_budgets(void **state)
 
 static double token_seconds(const struct lv_plan *p, double tokens, double draft_bytes)
 {
-    return fmax((double)p->streamed_bytes / 1.5e9, ((double)MATRIX_BYTES + (tokens - 1.0) * draft_bytes) / 25e9) / tokens;
+    const double drafting = (tokens - 1.0) * draft_bytes / 30e9; /* half of it is exposed */
+
+    return (fmax((double)p->streamed_bytes / 1.5e9, (double)MATRIX_BYTES / 30e9 + drafting / 2) + drafting / 2) / tokens;
 }
 
 /* With auto a draft has to be worth its memory by the rates of plan.c; asked for by name it is taken if it fits. */
