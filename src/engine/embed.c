@@ -6,14 +6,24 @@
 #include "base/rng.h"
 #include "engine/stream.h"
 
+#define SAMPLES 16
+#define ALIKE 0.02       /* of its square, that a table may differ from a head of the same weights: quantized twice */
 #define READ_SHARE (UINT64_C(128) << 10) /* bytes of cache for each row that may be read at once */
 
 /* The head's groups hold the rows of a tied table once they are pinned; all of them, unless a draft's head was cut. */
-static bool from_head(const struct lv_program *p, int32_t token)
+static bool from_head(const struct lv_embed *m, int32_t token)
 {
-    const struct lv_weight *h = &p->w[p->w_head];
+    const struct lv_weight *h = &m->p->w[m->p->w_head];
 
-    return p->shape.tied && h->n_seg == 1 && h->seg[0].r32 && (uint32_t)token < h->n_rows;
+    return (m->p->shape.tied || m->like_head) && h->n_seg == 1 && h->seg[0].r32 && (uint32_t)token < h->n_rows;
+}
+
+static void head_row(const struct lv_embed *m, int32_t token, float *x)
+{
+    const struct lv_weight *h = &m->p->w[m->p->w_head];
+
+    lv_r32_dequant_row(h->type, h->seg[0].r32 + (uint64_t)token / LV_GROUP_ROWS * h->group_bytes,
+                       (uint32_t)token % LV_GROUP_ROWS, m->p->shape.n_embd, x);
 }
 
 bool lv_embed_init(struct lv_embed *m, const struct lv_program *p, struct lv_reader *reader, uint64_t cache_bytes,
@@ -171,7 +181,7 @@ static bool want(struct lv_embed *m, int32_t token)
 {
     struct lv_embed_read *idle = NULL;
 
-    if (from_head(m->p, token) || find(m, token) != LV_NONE)
+    if (from_head(m, token) || find(m, token) != LV_NONE)
         return true;
     for (uint32_t k = 0; k < m->n_read; k++) {
         if (m->read[k].pending && m->read[k].token == token)
@@ -196,12 +206,10 @@ void lv_embed_want(struct lv_embed *m, const int32_t *token, uint32_t n)
 static void put_row(const struct lv_embed *m, int32_t token, float *x)
 {
     const struct lv_program *p = m->p;
-    const struct lv_weight *h = &p->w[p->w_head];
     const uint32_t n = p->shape.n_embd;
 
-    if (from_head(p, token)) {
-        lv_r32_dequant_row(h->type, h->seg[0].r32 + (uint64_t)token / LV_GROUP_ROWS * h->group_bytes,
-                           (uint32_t)token % LV_GROUP_ROWS, n, x);
+    if (from_head(m, token)) {
+        head_row(m, token, x);
     } else {
         const uint32_t e = find(m, token);
 
@@ -219,7 +227,7 @@ enum lever_status lv_embed_rows(struct lv_embed *m, const int32_t *token, uint32
     bool waited = false;
 
     for (uint32_t i = 0; i < n; i++) {
-        if (!from_head(m->p, token[i]) && find(m, token[i]) == LV_NONE) {
+        if (!from_head(m, token[i]) && find(m, token[i]) == LV_NONE) {
             lv_embed_want(m, token + i, n - i);
             while (find(m, token[i]) == LV_NONE) { /* a read for another token may push it out again */
                 uint32_t k = 0;
@@ -240,5 +248,28 @@ enum lever_status lv_embed_rows(struct lv_embed *m, const int32_t *token, uint32
     }
     if (waited)
         m->wait_ns += lv_now_ns() - t0;
+    return LEVER_OK;
+}
+
+enum lever_status lv_embed_try_head(struct lv_embed *m, float *x, float *y, struct lever_error *err)
+{
+    const struct lv_weight *h = &m->p->w[m->p->w_head];
+    double off = 0.0, all = 0.0;
+
+    if (m->p->shape.tied || h->n_seg != 1 || !h->seg[0].r32)
+        return LEVER_OK;
+    for (uint32_t i = 0; i < SAMPLES; i++) {
+        const int32_t token = (int32_t)((uint64_t)h->n_rows * (2 * i + 1) / (2 * SAMPLES));
+
+        LV_TRY(lv_embed_rows(m, &token, 1, x, 0, NULL, err));
+        head_row(m, token, y);
+        for (uint32_t c = 0; c < m->p->shape.n_embd; c++) {
+            const double a = (double)x[c], b = (double)y[c] * (double)m->p->embd_scale;
+
+            off += (a - b) * (a - b);
+            all += a * a;
+        }
+    }
+    m->like_head = off < ALIKE * all;
     return LEVER_OK;
 }

@@ -40,6 +40,7 @@ struct lv_embed {
     uint8_t *rows;       /* [n_entry][row_bytes] as in the file */
     struct lv_embed_read read[LV_EMBED_FLIGHT]; /* [n_read] */
     uint32_t n_read;
+    bool like_head;      /* rows may come from a head that is not tied: lv_embed_try_head */
     struct lv_event event;
     uint64_t wait_ns;    /* time spent on reads so far */
 };
@@ -47,6 +48,10 @@ struct lv_embed {
 /* cache_bytes: room for rows; 0 when rows will come from a tied head that is pinned. Lays out in the arena (which may only be counting); false when it is full. */
 bool lv_embed_init(struct lv_embed *m, const struct lv_program *p, struct lv_reader *reader, uint64_t cache_bytes,
                    struct lv_arena *a);
+
+/* For a draft, loaded and idle: where the head has the same weights as the table, quantized on its own, rows come from there
+ * from now on. Some are compared. A draft only guesses; a target needs the table's own bits. x, y: [n_embd] scratch. */
+enum lever_status lv_embed_try_head(struct lv_embed *m, float *x, float *y, struct lever_error *err);
 
 /* Begins to read rows that will be asked for, as far as reads are free; never waits. */
 void lv_embed_want(struct lv_embed *m, const int32_t *token, uint32_t n);

@@ -234,9 +234,10 @@ static enum lever_status load(struct lever_engine *e, struct lever_error *err)
     LV_TRY(lv_instance_load(&e->target, &e->plan.target, &e->kern, e->pool, &io, &pr, err));
     tell_reader(e);
     io.method = LV_READER_PREAD; /* the draft is read once */
-    if (e->uses_draft)
-        LV_TRY(lv_instance_load(&e->draft, &e->plan.draft, &e->kern, e->pool, &io, &pr, err));
-    return LEVER_OK;
+    if (!e->uses_draft)
+        return LEVER_OK;
+    LV_TRY(lv_instance_load(&e->draft, &e->plan.draft, &e->kern, e->pool, &io, &pr, err));
+    return lv_embed_try_head(&e->draft.embed, e->draft.exec.buf[LV_BUF_X], e->draft.exec.buf[LV_BUF_T], err);
 }
 
 enum lever_status lv_engine_open_planned(struct lever_engine *e, const struct lever_options *opt,
