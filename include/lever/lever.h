@@ -58,7 +58,7 @@ LEVER_API const char *lever_version(void); /* "0.1.0" */
 /* ---- options ------------------------------------------------------------ */
 
 enum lever_speculation {
-    LEVER_SPEC_AUTO = 0, /* a chain that turns itself off when it loses */
+    LEVER_SPEC_AUTO = 0, /* a tree; rests, or gives its draft's memory to weights, where it would lose */
     LEVER_SPEC_OFF,      /* one token a pass */
     LEVER_SPEC_CHAIN,    /* a single branch of draft tokens */
     LEVER_SPEC_TREE      /* a token tree */

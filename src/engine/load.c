@@ -74,10 +74,11 @@ static enum lever_status load_piece(struct job *j, const struct piece *c, uint8_
     len = off + len > end ? end - off : len;
     LV_TRY(lv_reader_read(j->reader, w->i_file, off, len, buf, err));
     const uint8_t *src = buf + lv_read_shift(off);
+    const bool as_it_is = w->packed && w->type == w->file_type;
 
-    if (w->packed && w->type == w->file_type)
+    if (as_it_is)
         memcpy(c->dst, src, len);
-    for (uint32_t i = 0; i < c->n_groups && (!w->packed || w->type != w->file_type); i++) {
+    for (uint32_t i = 0; i < c->n_groups && !as_it_is; i++) {
         const uint32_t left = w->n_rows - (c->first_group + i) * LV_GROUP_ROWS;
         const uint32_t n_rows = left < LV_GROUP_ROWS ? left : LV_GROUP_ROWS;
         const uint8_t *group = src + i * w->file_group_bytes;

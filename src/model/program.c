@@ -276,9 +276,12 @@ void lv_program_cut_head(struct lv_program *p, uint32_t n_tokens)
 {
     struct lv_weight *w = &p->w[p->w_head];
 
-    if (!n_tokens || n_tokens >= w->n_rows)
+    /* Whole groups only: a last one that is short ends the file's tensor, there is nothing to cut. */
+    const uint32_t n_groups = (n_tokens + LV_GROUP_ROWS - 1) / LV_GROUP_ROWS;
+
+    if (!n_tokens || n_groups >= w->n_groups)
         return;
-    w->n_groups = (n_tokens + LV_GROUP_ROWS - 1) / LV_GROUP_ROWS;
+    w->n_groups = n_groups;
     w->n_rows = w->n_groups * LV_GROUP_ROWS;
     w->bytes = w->n_groups * w->file_group_bytes;
 }

@@ -147,7 +147,8 @@ void lv_program_free(struct lv_program *p); /* accepts NULL */
 enum lever_status lv_program_seal(struct lv_program *p, struct lever_error *err);
 
 /* For a draft, before anything is planned. The head has logits for the first n_tokens tokens only: vocabularies are
- * built by merging, frequent ones first. Does nothing where n_tokens is 0 or the head has no more. */
+ * built by merging, frequent ones first. Rounded up to groups of 32. Does nothing where n_tokens is 0 or
+ * the head has no more groups. */
 void lv_program_cut_head(struct lv_program *p, uint32_t n_tokens);
 /* The head becomes Q4_0 as it is loaded, if that makes it smaller. */
 void lv_program_head_q4(struct lv_program *p);

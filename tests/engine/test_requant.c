@@ -1,4 +1,4 @@
-/* Requantizing against its definition: every weight within half a step (one at the end of the scale) of
+/* A draft's smaller head. Cut: whole groups, never past the file's rows. Requantized, against the definition: every weight within half a step (one at the end of the scale) of
  * what it was. */
 #include <math.h>
 #include <stdio.h>
@@ -44,6 +44,21 @@ static void run(struct lv_rng *r, uint32_t n_rows)
     }
 }
 
+/* A head of 70 rows, so with a short last group, cut to n tokens. */
+static void run_cut(uint32_t n, uint32_t want_rows)
+{
+    struct lv_weight w = { .type = LV_TYPE_Q8_0, .file_type = LV_TYPE_Q8_0, .n_rows = 70, .n_cols = 32, .n_groups = 3,
+                           .group_bytes = 32 * 34, .file_group_bytes = 32 * 34, .bytes = 70 * 34 };
+    struct lv_program p = { .w = &w, .n_w = 1 };
+
+    lv_program_cut_head(&p, n);
+    if (w.n_rows != want_rows || w.n_groups != (want_rows + 31) / 32 || w.bytes != want_rows * 34) {
+        printf("FAIL cut to %u: %u rows, %u groups, %llu bytes; expected %u rows\n", n, w.n_rows, w.n_groups,
+               (unsigned long long)w.bytes, want_rows);
+        n_fail++;
+    }
+}
+
 int main(int argc, char **argv)
 {
     struct lv_rng r = { .state = argc > 1 ? strtoull(argv[1], NULL, 10) : 5 };
@@ -51,6 +66,13 @@ int main(int argc, char **argv)
     printf("SEED=%llu\n", (unsigned long long)r.state);
     run(&r, LV_GROUP_ROWS);
     run(&r, 5);
+    run_cut(0, 70);
+    run_cut(1, 32);
+    run_cut(33, 64);
+    run_cut(64, 64);
+    run_cut(65, 70); /* the short group stays as it is */
+    run_cut(69, 70);
+    run_cut(500, 70);
     printf("%d failures\n", n_fail);
     return n_fail ? 1 : 0;
 }
