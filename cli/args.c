@@ -22,6 +22,7 @@ static const char *const command_names[LV_CMD_COUNT] = {
     [LV_CMD_INFO] = "info",
     [LV_CMD_TOKENIZE] = "tokenize",
     [LV_CMD_PACK] = "pack",
+    [LV_CMD_REPLAY] = "replay",
 };
 
 const char *lv_command_name(enum lv_command c)
@@ -344,6 +345,8 @@ static enum lever_status check(const struct lv_args *a, struct lever_error *err)
 
     if (a->command == LV_CMD_PROBE || a->command == LV_CMD_BENCH_KERNELS)
         return LEVER_OK;
+    if (a->command == LV_CMD_REPLAY)
+        return a->trace ? LEVER_OK : lv_cli_fail(err, LEVER_E_ARG, "lever replay needs a trace: lever replay FILE");
     if (!a->target)
         return lv_cli_fail(err, LEVER_E_ARG, "lever %s needs a model: -m FILE", name);
     if (a->command == LV_CMD_BENCH_STREAM && a->memory_bytes == LEVER_MEMORY_UNLIMITED)
@@ -392,6 +395,10 @@ enum lever_status lv_args_parse(struct lv_args *a, enum lv_command command, int 
 
         if (command == LV_CMD_PROBE && arg[0] && arg[0] != '-' && !a->dir) {
             a->dir = arg;
+            continue;
+        }
+        if (command == LV_CMD_REPLAY && arg[0] && arg[0] != '-' && !a->trace) {
+            a->trace = arg;
             continue;
         }
         if (arg[0] != '-' || !arg[1])

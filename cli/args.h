@@ -20,6 +20,7 @@ enum lv_command {
     LV_CMD_INFO,
     LV_CMD_TOKENIZE,
     LV_CMD_PACK,
+    LV_CMD_REPLAY,
     LV_CMD_COUNT
 };
 

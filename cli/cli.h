@@ -37,6 +37,7 @@ int lv_cli_bench_decode(const struct lv_args *a);
 int lv_cli_info(const struct lv_args *a);
 int lv_cli_tokenize(const struct lv_args *a);
 int lv_cli_pack(const struct lv_args *a);
+int lv_cli_replay(const struct lv_args *a);
 
 /* ---- help.c ---- */
 void lv_help_usage(FILE *f);                        /* the short form: commands */

@@ -17,6 +17,7 @@ void lv_help_usage(FILE *f)
           "  info       what a model file holds\n"
           "  tokenize   text to token ids, and back\n"
           "  pack       write a model's weights in kernel layout beside it, so that streaming costs less CPU time\n"
+          "  replay     decide the rounds of a trace again, beside fixed tree sizes\n"
           "  help       this page; \"lever help run\": all options of a command\n"
           "\n"
           "  --version  the version\n"
@@ -88,6 +89,9 @@ void lv_help_command(FILE *f, enum lv_command c)
                         "Shows the shape, tensor types, tokenizer and chat format of a model.\n",
         [LV_CMD_TOKENIZE] = "usage: lever tokenize -m FILE (-p TEXT | -f FILE | --decode IDS) [options]\n"
                             "Turns text into token ids, or ids into text.\n",
+        [LV_CMD_REPLAY] = "usage: lever replay FILE [--json]\n"
+                          "Decides the rounds that lever run --trace FILE wrote again, and compares with trees of one size.\n"
+                          "Several traces may stand one behind the other in the file.\n",
         [LV_CMD_PACK] = "usage: lever pack -m FILE [-o FILE] [--force] [--json]\n"
                         "Writes the weights once more, in kernel layout, to FILE.lvp beside the model, where lever run finds\n"
                         "them. The text stays the same; streaming takes less CPU time.\n",

@@ -13,13 +13,13 @@ static int (*const commands[LV_CMD_COUNT])(const struct lv_args *a) = {
     [LV_CMD_INFO] = lv_cli_info,
     [LV_CMD_TOKENIZE] = lv_cli_tokenize,
     [LV_CMD_PACK] = lv_cli_pack,
+    [LV_CMD_REPLAY] = lv_cli_replay,
 };
 
 /* Commands that the documents name and this build lacks, with what comes nearest. */
 static const struct {
     const char *name, *instead;
 } planned[] = {
-    { "replay", "there are no traces yet" },
     { "chat", "lever run --chat TEXT answers one turn" },
     { "serve", "lever run answers one prompt" },
     { "pull", "download a GGUF file and name it with -m FILE" },

@@ -7,6 +7,7 @@
 #define PLAN LV_FOR(LV_CMD_PLAN)
 #define PROBE LV_FOR(LV_CMD_PROBE)
 #define PACK LV_FOR(LV_CMD_PACK)
+#define REPLAY LV_FOR(LV_CMD_REPLAY)
 #define BENCH_K LV_FOR(LV_CMD_BENCH_KERNELS)
 #define BENCH_S LV_FOR(LV_CMD_BENCH_STREAM)
 #define BENCH_D LV_FOR(LV_CMD_BENCH_DECODE)
@@ -105,7 +106,8 @@ const struct lv_opt lv_options[] = {
       "neither use nor keep what earlier runs found: measurements (plan, probe), reference tokens (bench)", 0, false },
     { { "--no-warmup" }, LV_OPT_FLAG, RUN, AT(ignored), 0, 0, NULL, TUNE,
       "no warm-up run (this build makes none)", 0, false },
-    { { "--trace" }, LV_OPT_FILE, RUN, AT(trace), 0, 0, "FILE", TUNE, "write one JSON object a round", 0, false },
+    { { "--trace" }, LV_OPT_FILE, RUN, AT(trace), 0, 0, "FILE", TUNE,
+      "write one JSON object a round: its tree, times and bytes (for lever replay)", 0, false },
 
     { { "--profile" }, LV_OPT_FILE, PLAN, AT(profile), 0, 0, "FILE", MEASURE,
       "device to predict for, as lever probe --json prints it; default: this machine, measured before or now", 0, false },
@@ -136,12 +138,12 @@ const struct lv_opt lv_options[] = {
       "default: MODEL.lvp; elsewhere lever run needs --sidecar FILE", 0, false },
     { { "--force" }, LV_OPT_FLAG, PACK, AT(force), 0, 0, NULL, OUTPUT,
       "write it even if a good one is there, or another file has its name", 0, false },
-    { { "--json" }, LV_OPT_FLAG, RUN | PLAN | PROBE | BENCH | INFO | TOK | PACK | BENCH_D, AT(json), 0, 0, NULL, OUTPUT,
+    { { "--json" }, LV_OPT_FLAG, RUN | PLAN | PROBE | BENCH | INFO | TOK | PACK | BENCH_D | REPLAY, AT(json), 0, 0, NULL, OUTPUT,
       "print one JSON object on standard output", 0, false },
     { { "--all" }, LV_OPT_FLAG, INFO, AT(all), 0, 0, NULL, OUTPUT, "also every metadata key and every tensor", 0, false },
-    { { "-v", "--verbose" }, LV_OPT_FLAG, RUN | PLAN | PROBE | BENCH | INFO | TOK | PACK | BENCH_D, AT(verbose), 0, 0, NULL, OUTPUT,
+    { { "-v", "--verbose" }, LV_OPT_FLAG, RUN | PLAN | PROBE | BENCH | INFO | TOK | PACK | BENCH_D | REPLAY, AT(verbose), 0, 0, NULL, OUTPUT,
       "also show what the engine decides", 0, false },
-    { { "-h", "--help" }, LV_OPT_FLAG, RUN | PLAN | PROBE | BENCH | INFO | TOK | PACK | BENCH_D, AT(help), 0, 0, NULL, OUTPUT,
+    { { "-h", "--help" }, LV_OPT_FLAG, RUN | PLAN | PROBE | BENCH | INFO | TOK | PACK | BENCH_D | REPLAY, AT(help), 0, 0, NULL, OUTPUT,
       "this page", 0, false },
 };
 const size_t lv_n_options = sizeof lv_options / sizeof lv_options[0];

@@ -14,6 +14,34 @@ enum lever_status lv_trace_open(struct lv_trace *t, const char *path, struct lev
     return LEVER_OK;
 }
 
+/* What the round chose from: all that lever replay needs. */
+static void add_choice(json_t *line, const struct lever_round *r)
+{
+    json_t *token = json_array(), *parent = json_array(), *p = json_array(), *rows = json_array(), *seconds = json_array();
+
+    for (uint32_t i = 0; i < r->n_node; i++) {
+        json_array_append_new(token, json_integer(r->node[i].token));
+        json_array_append_new(parent, json_integer(r->node[i].parent));
+        json_array_append_new(p, lv_json_real((double)r->node[i].p));
+    }
+    for (uint32_t i = 0; i < r->n_stair; i++) {
+        json_array_append_new(rows, json_integer(r->stair[i].rows));
+        json_array_append_new(seconds, lv_json_real(r->stair[i].seconds));
+    }
+    json_object_set_new(line, "tree", json_pack("{s:o, s:o, s:o}", "token", token, "parent", parent, "p", p));
+    json_object_set_new(line, "choice",
+                        json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:o, s:o}}",
+                                  "rows", lv_json_uint(r->n_row),
+                                  "rate", lv_json_real(r->rate),
+                                  "spent_seconds", lv_json_real(r->spent),
+                                  "stream_seconds", lv_json_real(r->stream),
+                                  "head_seconds", lv_json_real(r->head),
+                                  "fixed_seconds", lv_json_real(r->fixed),
+                                  "predicted_seconds", lv_json_real(r->predicted),
+                                  "seconds", lv_json_real(r->seconds),
+                                  "stairs", "rows", rows, "seconds", seconds));
+}
+
 /* Of the last pass: what the counters have grown by. */
 #define GROWN(field) (now.field - t->last.field)
 
@@ -42,6 +70,10 @@ enum lever_status lv_trace_round(struct lv_trace *t, const lever_engine *e, cons
                                  "idle_seconds", lv_json_real(GROWN(seconds_stream_idle)),
                                  "wait_seconds", lv_json_real(GROWN(seconds_stream_wait)));
 
+    struct lever_round round = { .size = sizeof round };
+
+    if (lever_last_round(seq, &round) >= 0 && round.n_node && round.n_stair)
+        add_choice(line, &round);
     if (!lv_json_write(t->f, line))
         return lv_cli_fail(err, LEVER_E_NOMEM, "no memory for the trace");
     t->last = now;

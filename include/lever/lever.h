@@ -284,6 +284,68 @@ struct lever_stats {
 LEVER_API enum lever_status lever_stats(const lever_engine *e, const lever_seq *seq,
                                         struct lever_stats *out);
 
+/* ---- rounds, and deciding them again ------------------------------------------- */
+
+#define LEVER_ROUND_STAIRS 16
+
+struct lever_round_node {
+    int32_t token;
+    int32_t parent; /* index in the list, below the node's own; -1 for the root */
+    float p;        /* that the text takes its path, as calibrated; 1 for the root */
+};
+
+/* What a round knew when it chose its tree, and what came of it. Times in seconds. */
+struct lever_round {
+    size_t size;     /* set by the caller */
+    uint32_t n_node; /* candidates that were known, the likeliest first, root included; 0: no round */
+    uint32_t n_row;  /* verified: the first n_row of them */
+    const struct lever_round_node *node; /* [n_node], the sequence's, until its next call */
+    double rate;     /* tokens a second of the run, which a round's time is worth */
+    double spent;    /* drafting before the pass */
+    double stream, head, fixed; /* predicted for any size */
+    struct {
+        uint32_t rows;
+        double seconds;
+    } stair[LEVER_ROUND_STAIRS]; /* predicted compute of a pass, rows rising */
+    uint32_t n_stair;
+    double predicted, seconds;   /* of the whole round; measured */
+};
+
+/* The last lever_step() as a round: n_node is 0 if it was none (the token behind a prompt), or without speculation. */
+LEVER_API enum lever_status lever_last_round(const lever_seq *seq, struct lever_round *out);
+
+struct lever_replay_round {
+    struct lever_round round;
+    const int32_t *next; /* [n_next] the text behind the root, as far as it is known */
+    size_t n_next;
+};
+
+#define LEVER_REPLAY_SIZES 20
+
+struct lever_replay_size {
+    uint32_t rows;       /* most rows of a round; of a choice 0 */
+    double tokens_per_round, rows_per_round, seconds_per_round, tok_per_s;
+};
+
+struct lever_replay {
+    size_t size;         /* set by the caller */
+    uint64_t n_round;    /* counted; those whose text ends before their candidates do are not */
+    struct lever_replay_size taken;  /* the trees as they were */
+    struct lever_replay_size chosen; /* as the cost model chooses now */
+    struct lever_replay_size fixed[LEVER_REPLAY_SIZES]; /* the same size in all rounds */
+    uint32_t n_fixed, best;          /* best: index of the fastest fixed size, known only in hindsight */
+    double promised;     /* tokens that the taken trees promised / tokens they gave */
+    double predicted;    /* median of predicted / measured seconds of a round */
+};
+
+/* Decides recorded rounds again and compares with fixed sizes. Pure arithmetic: times come from each round's own
+ * predictions, drafting is what it was, tokens come from the text.
+ *
+ * round  [n], borrowed
+ * LEVER_E_ARG when a round contradicts itself (err says which), or none can be counted. */
+LEVER_API enum lever_status lever_replay(const struct lever_replay_round *round, size_t n, struct lever_replay *out,
+                                         struct lever_error *err);
+
 /* ---- planning ------------------------------------------------------------------ */
 
 #define LEVER_PLAN_ITEMS 16

@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define LV_STAIRS_MAX 13
+#define LV_STAIRS_MAX 16
 
 /* Measured time by rows of a pass, rows rising. */
 struct lv_stairs {

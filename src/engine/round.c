@@ -220,16 +220,52 @@ static uint32_t depth_limit(const lever_seq *q, uint32_t cap_out)
     return cap_out - 1 < room ? cap_out - 1 : room;
 }
 
-/* The best n nodes are the round's tree. */
-static void take_tree(lever_seq *q, uint32_t n, uint32_t depth)
+/* What the choice was made from. */
+static void record_choice(lever_seq *q, uint32_t n_known, double rate)
+{
+    const struct lv_cost *c = &q->cost;
+    struct lever_round *r = &q->last;
+
+    *r = (struct lever_round){ .n_row = q->tree.n,
+                               .n_stair = c->target.n,
+                               .rate = rate,
+                               .spent = lv_seconds(lv_now_ns() - q->synced_ns),
+                               .stream = c->t_stream,
+                               .head = c->t_head,
+                               .fixed = c->t_fixed,
+                               .predicted = q->predicted };
+    for (uint32_t i = 0; i < r->n_stair; i++) {
+        r->stair[i].rows = c->target.rows[i];
+        r->stair[i].seconds = lv_cost_compute(c, c->target.rows[i]);
+    }
+    r->n_node = n_known;
+}
+
+/* Of the best n_most nodes the best n are the round's tree. */
+static void take_tree(lever_seq *q, uint32_t n, uint32_t n_most, uint32_t depth, double rate)
 {
     const struct lv_grow *g = &q->draft.grow;
+    struct lv_tree *t = &q->tree;
 
-    lv_grow_select(g, n, depth, &q->tree, q->map);
+    lv_grow_select(g, n_most, depth, t, q->map);
+    const uint32_t n_known = t->n;
+
+    t->n = n < t->n ? n : t->n;
     q->expected = 0.0;
-    for (uint32_t i = 0; i < q->tree.n; i++)
-        q->expected += (double)lv_grow_p(g, q->map[i]);
-    q->predicted = lv_seconds(lv_now_ns() - q->round_ns) + lv_cost_round(&q->cost, q->tree.n);
+    for (uint32_t i = 0; i < n_known; i++) {
+        q->known[i] = (struct lever_round_node){ t->token[i], t->parent[i], lv_grow_p(g, q->map[i]) };
+        q->expected += i < t->n ? (double)q->known[i].p : 0.0;
+    }
+    q->predicted = lv_seconds(lv_now_ns() - q->round_ns) + lv_cost_round(&q->cost, t->n);
+    record_choice(q, n_known, rate);
+}
+
+/* Tokens a second of late; what the model promises until there were some rounds. */
+static double run_rate(const lever_seq *q)
+{
+    if (q->run_rounds >= RUN_ROUNDS)
+        return q->run_tokens / q->run_seconds;
+    return lv_cost_chain_rate(&q->cost, q->p_child, lv_cost_pass(&q->draft.cost, 1));
 }
 
 static enum lever_status draft_chain(lever_seq *q, uint32_t n_rows, uint32_t depth, struct lever_error *err)
@@ -249,16 +285,8 @@ static enum lever_status draft_chain(lever_seq *q, uint32_t n_rows, uint32_t dep
 
     if (k > known)
         LV_TRY(lv_draft_run(&q->draft, k - known, err));
-    take_tree(q, k + 1, depth);
+    take_tree(q, k + 1, n_rows, depth, run_rate(q));
     return LEVER_OK;
-}
-
-/* Tokens a second of late; what the model promises until there were some rounds. */
-static double run_rate(const lever_seq *q)
-{
-    if (q->run_rounds >= RUN_ROUNDS)
-        return q->run_tokens / q->run_seconds;
-    return lv_cost_chain_rate(&q->cost, q->p_child, lv_cost_pass(&q->draft.cost, 1));
 }
 
 /* The best value within reach of some further batches, and how many nodes these should open: one batch alone may not pay
@@ -321,7 +349,7 @@ static enum lever_status draft_tree(lever_seq *q, uint32_t n_rows, uint32_t dept
         LV_TRY(lv_draft_run(d, 1, err));
     }
     d->n_open = LV_DRAFT_OPEN; /* in the background more costs nothing */
-    take_tree(q, n, depth);
+    take_tree(q, n, n_rows, depth, run_rate(q));
     return LEVER_OK;
 }
 
@@ -336,7 +364,7 @@ static void lookup_tree(lever_seq *q, uint32_t n_rows, uint32_t depth)
     lv_candidates_lookup(q, depth);
     const uint32_t n_known = lv_grow_expected(r, lv_grow_rank(g, depth, r), expected, n_rows);
 
-    take_tree(q, lv_cost_choose(&q->cost, expected, n_known, 0.0, run_rate(q), NULL), depth);
+    take_tree(q, lv_cost_choose(&q->cost, expected, n_known, 0.0, run_rate(q), NULL), n_rows, depth, run_rate(q));
 }
 
 static bool grows_tree(const struct lever_engine *e)
@@ -461,6 +489,7 @@ enum lever_status lv_round(lever_seq *q, uint32_t cap_out, uint32_t *n_drawn, st
     lv_calib_fit(q->calib);
     if (e->uses_draft)
         watch_head(q, *n_drawn);
+    q->last.seconds = lv_seconds(lv_now_ns() - q->round_ns);
     q->stats.expected_tokens += q->expected;
     q->stats.seconds_predicted += q->predicted;
     q->stats.n_round++;

@@ -161,6 +161,7 @@ enum lever_status lever_prompt(lever_seq *q, const int32_t *ids, size_t n, struc
         if (ids[i] < 0 || (uint32_t)ids[i] >= e->target.program->shape.n_vocab)
             return LV_FAIL(err, LEVER_E_ARG, "token %zu of the prompt is %d; the model has %u tokens", i, (int)ids[i],
                            e->target.program->shape.n_vocab);
+    q->last.n_node = 0;
     memcpy(q->text + q->n, ids, n * sizeof *ids);
     if (e->target.stream)
         lv_stream_start(e->target.stream);
@@ -207,6 +208,7 @@ enum lever_status lever_step(lever_seq *q, int32_t *out, size_t cap_out, size_t 
 
     if (e->target.stream)
         lv_stream_start(e->target.stream);
+    q->last.n_node = 0;
     if (q->fresh) {
         st = lv_round_head(q, q->fresh_row, err);
         if (st >= 0) {
@@ -256,6 +258,19 @@ enum lever_status lever_rewind(lever_seq *q, size_t n, struct lever_error *err)
     lv_candidates_rewind(q);
     q->fresh = false;
     q->ended = false;
+    return LEVER_OK;
+}
+
+enum lever_status lever_last_round(const lever_seq *q, struct lever_round *out)
+{
+    if (!q || !out || out->size < sizeof out->size)
+        return LEVER_E_ARG;
+    struct lever_round r = q->last;
+    const size_t size = out->size < sizeof r ? out->size : sizeof r;
+
+    r.size = out->size;
+    r.node = q->known;
+    memcpy(out, &r, size);
     return LEVER_OK;
 }
 

@@ -40,6 +40,8 @@ struct lever_seq {
     double stream_rate;    /* bytes a second that the device gives, of late */
     double p_child;        /* how often a draft's first choice is the target's; moving average */
     double expected, predicted; /* of the chosen tree: tokens, seconds of the round */
+    struct lever_round_node known[LV_TREE_MAX]; /* candidates when the tree was chosen; its rows come first */
+    struct lever_round last; /* n_node 0: the last step was no round that chose */
     struct lever_stats stats;
 };
 

@@ -400,6 +400,38 @@ void lever_cancel_clear(lever_seq *seq)
     atomic_store(&seq->cancelled, false);
 }
 
+/* A round of three candidates, two of them verified. */
+enum lever_status lever_last_round(const lever_seq *q, struct lever_round *out)
+{
+    static const struct lever_round_node node[] = { { 300, -1, 1.0f }, { 301, 0, 0.5f }, { 302, 0, 0.25f } };
+
+    *out = (struct lever_round){ .size = out->size, .n_node = q->n_step > 1 ? 3 : 0, .n_row = 2, .node = node,
+                                 .rate = 10, .spent = 0.25, .stream = 0.5, .n_stair = 2, .predicted = 1, .seconds = 2 };
+    out->stair[0].rows = 1;
+    out->stair[0].seconds = 0.125;
+    out->stair[1].rows = 8;
+    out->stair[1].seconds = 1;
+    return LEVER_OK;
+}
+
+/* Says what it was given: in rounds, tokens, nodes. */
+enum lever_status lever_replay(const struct lever_replay_round *round, size_t n, struct lever_replay *out,
+                               struct lever_error *err)
+{
+    if (!n)
+        return fail(err, LEVER_E_ARG, "no round");
+    *out = (struct lever_replay){ .size = out->size, .n_round = n, .n_fixed = 1, .promised = 1, .predicted = 0.5 };
+    out->taken.tokens_per_round = (double)round[n - 1].n_next;
+    out->taken.rows_per_round = round[n - 1].round.n_row;
+    out->chosen.tokens_per_round = round[n - 1].next[0];
+    out->chosen.rows_per_round = (double)round[n - 1].round.node[2].p;
+    out->chosen.seconds_per_round = round[n - 1].round.stair[1].seconds;
+    out->chosen.tok_per_s = 3;
+    out->fixed[0].rows = round[n - 1].round.n_node;
+    out->fixed[0].tok_per_s = 4;
+    return LEVER_OK;
+}
+
 enum lever_status lever_stats(const lever_engine *e, const lever_seq *seq, struct lever_stats *out)
 {
     *out = (struct lever_stats){ .size = out->size, .memory_budget = e->opt.memory_bytes, .memory_planned = 1000,

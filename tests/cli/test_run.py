@@ -152,6 +152,49 @@ class Trace(Case):
         for t in lines:  # of its round alone
             self.assertEqual((t["rows"], t["stream"]["bytes"], t["stream"]["wait_seconds"]), (2, 100, 0.125))
 
+    def test_replay(self):
+        path = os.path.join(self.dir.name, "trace")
+        m = self.model([b"a", b"b"], "round 2", end=0)
+        self.run_json(m, "-p", "x", "-n", "5", "--trace", path)
+        with open(path, encoding="utf-8") as f:
+            lines = f.read()
+        tree = json.loads(lines.splitlines()[1])
+        self.assertEqual(tree["tree"], {"token": [300, 301, 302], "parent": [-1, 0, 0], "p": [1, 0.5, 0.25]})
+        self.assertEqual((tree["choice"]["rows"], tree["choice"]["stairs"]), (2, {"rows": [1, 8], "seconds": [0.125, 1]}))
+        with open(path, "a", encoding="utf-8") as f:
+            f.write(lines)  # a second text behind the first
+        r = self.lever("replay", path, "--json")
+        self.assertEqual((r.returncode, r.stderr), (0, b""))
+        o = json.loads(r.stdout)
+        self.assertEqual((o["rounds"], o["of_best_fixed"], o["predicted"]), (4, 0.75, 0.5))
+        self.assertEqual((o["taken"]["tokens_per_round"], o["taken"]["rows_per_round"]), (1, 2))  # tokens that follow
+        self.assertEqual((o["chosen"]["tokens_per_round"], o["chosen"]["rows_per_round"]), (300, 0.25))
+        self.assertEqual((o["chosen"]["seconds_per_round"], o["best_fixed"]["rows"]), (1, 3))
+        self.assertIn(b"chosen / best fixed size: 0.750", self.lever("replay", path).stdout)
+
+    def test_replay_of_bad_traces(self):
+        good = json.dumps({"round": 0, "ids": [1], "tree": {"token": [1], "parent": [-1], "p": [1]},
+                           "choice": {"rows": 1, "rate": 1, "spent_seconds": 0, "stream_seconds": 0, "head_seconds": 0,
+                                      "fixed_seconds": 0, "predicted_seconds": 1, "seconds": 1,
+                                      "stairs": {"rows": [1], "seconds": [1]}}})
+        path = os.path.join(self.dir.name, "trace")
+        for text, code, message in (
+                ("", 2, b"the file is empty"),
+                ("{", 2, b"behind object 0"),
+                (good + "\n{", 2, b"behind object 1"),
+                ("[]", 2, b"in object 1: expected an object with"),
+                ('{"round": 0, "ids": [1]}', 2, b"no round"),
+                (good.replace('"p": [1]', '"p": []'), 2, b"of one length, 1 to 256"),
+                (good.replace('"rate": 1, ', ""), 2, b"lacks a number"),
+                (good.replace('"seconds": [1]', '"seconds": []'), 2, b"of one length, 1 to 16")):
+            with open(path, "w", encoding="utf-8") as f:
+                f.write(text)
+            r = self.lever("replay", path)
+            self.assertEqual((r.returncode, r.stdout), (code, b""), text)
+            self.assertIn(message, r.stderr)
+        self.assertEqual(self.lever("replay", "/nonexistent").returncode, 5)
+        self.assertIn(b"lever replay FILE", self.lever("replay").stderr)
+
     def test_cannot_write(self):
         m = self.model([b"a", b"b"])
         path = os.path.join(self.dir.name, "no", "trace")
