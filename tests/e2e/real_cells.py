@@ -79,6 +79,19 @@ def fault(cell, got, want):
     return None
 
 
+def replay_fault(lever, trace):
+    """Decided again, the rounds of a tree must come out as they did."""
+    p = subprocess.run([lever, "replay", trace, "--json"], capture_output=True, text=True, timeout=TIMEOUT_S)
+    if p.returncode == 2 and "no round can be counted" in p.stderr + p.stdout:
+        return None
+    if p.returncode != 0:
+        return "replay: exit %d: %s" % (p.returncode, p.stderr.strip())
+    got = json.loads(p.stdout)
+    if got["chosen"] != got["taken"]:
+        return "replay: chosen %s, taken %s" % (got["chosen"], got["taken"])
+    return None
+
+
 def text_of(cell):
     return "; ".join("%s %s" % item for item in cell.items())
 
@@ -104,15 +117,20 @@ def main(lever, n, seed):
             if cell["sidecar"] and not os.path.exists(sidecar):
                 subprocess.run([lever, "pack", "-m", TARGET, "-o", sidecar, "--json"], check=True,
                                stdout=subprocess.DEVNULL)
-            args = arguments(cell, sidecar)
+            args, trace = arguments(cell, sidecar), os.path.join(folder, "trace")
+            if cell["memory, draft"][1] == "tree":
+                args += ["--trace", trace]
             got, why = run(lever, args)
             why = why or fault(cell, got, want[cell["sampling"]])
+            if not why and "--trace" in args:
+                why = replay_fault(lever, trace)
             if why:
                 n_bad += 1
                 print("FAIL seed %d, cell %d: %s\n  lever run %s\n  %s" % (seed, i, text_of(cell), " ".join(args), why))
                 continue
-            print("equal: %s: streamed %d MiB, peak %d MiB" % (text_of(cell), got["bytes"]["streamed"] // MIB,
-                                                               got["memory"]["peak_rss"] // MIB))
+            print("equal: %s: %s, %d drafted, streamed %d MiB, peak %d MiB" % (
+                text_of(cell), got["speculation"]["mode"], got["speculation"]["drafted"], got["bytes"]["streamed"] // MIB,
+                got["memory"]["peak_rss"] // MIB))
             took["accepted"] += got["speculation"]["accepted"]
             if got["bytes"]["streamed"] > 0:
                 took[got["reader"]] += 1
