@@ -142,6 +142,8 @@ json_t *lv_profile_json(const struct lever_profile *d);
 /* Reads a profile; what is missing is 0, what is wrong an error that names the file and the field. */
 enum lever_status lv_profile_read(const char *path, struct lever_profile *d, struct lever_error *err);
 /* The machine's own profile, kept by lever probe. False when there is none that fits threads and kernels. */
+/* "$XDG_CACHE_HOME/lever/NAME" or the like; with make: its folders are made. False when there is no home. */
+bool lv_cache_path(char *buf, size_t cap, const char *name, bool make);
 bool lv_profile_load(struct lever_profile *d, uint32_t n_threads, const char *kernels);
 /* Keeps it; failure costs only time later, so it is not reported. Returns whether it worked. */
 bool lv_profile_save(const struct lever_profile *d);

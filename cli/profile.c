@@ -135,8 +135,7 @@ enum lever_status lv_profile_read(const char *path, struct lever_profile *d, str
 
 /* ---- the machine's own ---- */
 
-/* "$XDG_CACHE_HOME/lever/profile.json" or the like; with make: its folders are made. False when there is no home. */
-static bool cache_path(char *buf, size_t cap, bool make)
+bool lv_cache_path(char *buf, size_t cap, const char *name, bool make)
 {
     const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
     int n;
@@ -147,14 +146,15 @@ static bool cache_path(char *buf, size_t cap, bool make)
         n = snprintf(buf, cap, "%s/.cache", home);
     else
         return false;
-    if (n < 0 || (size_t)n + 32 > cap)
+    if (n < 0 || (size_t)n + strlen(name) + sizeof "/lever/" > cap)
         return false;
     if (make)
         mkdir(buf, 0700);
     strcat(buf, "/lever");
     if (make)
         mkdir(buf, 0700);
-    strcat(buf, "/profile.json");
+    strcat(buf, "/");
+    strcat(buf, name);
     return true;
 }
 
@@ -165,7 +165,7 @@ bool lv_profile_load(struct lever_profile *d, uint32_t n_threads, const char *ke
     json_t *o = NULL;
     bool good;
 
-    if (!cache_path(path, sizeof path, false) || access(path, R_OK) != 0)
+    if (!lv_cache_path(path, sizeof path, "profile.json", false) || access(path, R_OK) != 0)
         return false;
     good = parse_file(path, &o, &err) >= 0 && read_object(path, o, d, &err) >= 0 && d->dram > 0 && d->flash_rate > 0 &&
            d->n_threads == n_threads;
@@ -184,7 +184,7 @@ bool lv_profile_save(const struct lever_profile *d)
     json_t *o;
     bool good;
 
-    if (!cache_path(path, sizeof path, true))
+    if (!lv_cache_path(path, sizeof path, "profile.json", true))
         return false;
     snprintf(part, sizeof part, "%s.%ld", path, (long)getpid());
     o = lv_profile_json(d);

@@ -73,8 +73,11 @@ enum lever_status lv_session_open(const struct lv_args *a, uint32_t n_ctx, struc
                                   struct lever_error *err)
 {
     struct lever_options opt;
+    char learned[1024];
 
     lv_session_options(a, n_ctx, p, &opt);
+    if (!a->no_cache && lv_cache_path(learned, sizeof learned, "learned", true))
+        opt.learned_dir = learned;
     return lever_open(out, &opt, err);
 }
 

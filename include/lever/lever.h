@@ -107,6 +107,10 @@ struct lever_options {
     /* The draft's output head: LEVER_HEAD_AUTO, _FULL, _Q4, or the number of tokens that it is cut to, the lowest ids. It
      * costs time and memory in each draft step; what is drafted never changes the text. */
     uint32_t draft_head;
+    /* A folder (its parent must exist) where the engine keeps what it learns of these models on this machine: times, rates,
+     * how far the draft is right. Read by lever_open, written by lever_close. It never changes the text, and may be deleted
+     * at any time. NULL = nothing is kept. */
+    const char *learned_dir;
 };
 
 #define LEVER_HEAD_AUTO 0u

@@ -19,7 +19,7 @@ enum lever_status lv_candidates_init(struct lever_seq *q, struct lever_error *er
 {
     const struct lever_options *opt = &q->e->opt;
 
-    q->calib = &q->e->calib[q->sampler.temperature > 0.0f];
+    q->calib = &q->e->learned.calib[q->sampler.temperature > 0.0f];
     if (!has_lookup(opt))
         return LEVER_OK;
     q->lookup_memory = lv_alloc(1, lv_candidates_bytes(opt));

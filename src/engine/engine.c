@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/rng.h"
 #include "cpu/cpu.h"
 #include "engine/candidates.h"
 #include "engine/sidecar.h"
@@ -51,11 +52,14 @@ static enum lever_status take_options(struct lever_engine *e, const struct lever
     e->target_path = lv_strdup(e->opt.target_path);
     e->draft_path = e->opt.draft_path ? lv_strdup(e->opt.draft_path) : NULL;
     e->sidecar = e->opt.sidecar ? lv_strdup(e->opt.sidecar) : NULL;
-    if (!e->target_path || (e->opt.draft_path && !e->draft_path) || (e->opt.sidecar && !e->sidecar))
+    e->learned_dir = e->opt.learned_dir ? lv_strdup(e->opt.learned_dir) : NULL;
+    if (!e->target_path || (e->opt.draft_path && !e->draft_path) || (e->opt.sidecar && !e->sidecar) ||
+        (e->opt.learned_dir && !e->learned_dir))
         return LV_FAIL(err, LEVER_E_NOMEM, "options");
     e->opt.target_path = e->target_path;
     e->opt.draft_path = e->draft_path;
     e->opt.sidecar = e->sidecar;
+    e->opt.learned_dir = e->learned_dir;
     return LEVER_OK;
 }
 
@@ -143,6 +147,41 @@ static void shrink_head(struct lv_program *draft, uint32_t how)
         lv_program_head_q4(draft);
     else if (how != LEVER_HEAD_AUTO && how != LEVER_HEAD_FULL)
         lv_program_cut_head(draft, how);
+}
+
+static uint64_t hash_text(uint64_t h, const char *text)
+{
+    return lv_sidecar_hash(h ^ lv_mix64(strlen(text)), (const uint8_t *)text, strlen(text));
+}
+
+/* Models are told apart by size, name and the list of their tensors. */
+static uint64_t hash_model(uint64_t h, const struct lv_gguf *g)
+{
+    struct lv_str name;
+
+    for (uint32_t i = 0; i < lv_gguf_n_files(g); i++)
+        h = lv_mix64(h ^ lv_gguf_file_bytes(g, i));
+    if (lv_gguf_get_str(g, "general.name", &name, NULL) == LEVER_OK)
+        h = lv_sidecar_hash(h, (const uint8_t *)name.s, name.len);
+    for (uint32_t i = 0; i < lv_gguf_n_tensors(g); i++) {
+        const struct lv_tensor *t = lv_gguf_tensor(g, i);
+
+        h = hash_text(lv_mix64(h ^ t->off ^ (uint64_t)t->type << 56), t->name);
+    }
+    return h;
+}
+
+static void open_learned(struct lever_engine *e)
+{
+    uint64_t h = hash_text(lv_pool_n(e->pool), e->kern.level);
+
+    lv_learned_init(&e->learned);
+    if (!e->learned_dir)
+        return;
+    h = hash_model(h, e->target.gguf);
+    e->learned_key = e->has_draft ? hash_model(h, e->draft.gguf) : h;
+    if (lv_learned_load(&e->learned, e->learned_dir, e->learned_key))
+        say(e, LEVER_LOG_INFO, "begins with what was learned of these models before");
 }
 
 static enum lever_status plan_memory(struct lever_engine *e, struct lever_error *err)
@@ -267,10 +306,9 @@ enum lever_status lv_engine_open_planned(struct lever_engine *e, const struct le
         shrink_head(e->draft.program, e->opt.draft_head);
     }
     LV_TRY(find_sidecar(e, &e->target, e->sidecar, err));
-    for (int i = 0; i < 2; i++)
-        lv_calib_init(&e->calib[i]);
     LV_TRY(lv_engine_kernels(&e->kern, e->opt.cpu_level, err));
     LV_TRY(lv_pool_new(&e->pool, e->opt.n_threads, err));
+    open_learned(e);
     return plan_memory(e, err);
 }
 
@@ -316,6 +354,8 @@ void lever_close(lever_engine *e)
 {
     if (!e)
         return;
+    if (e->learned_more && e->learned_dir && !lv_learned_save(&e->learned, e->learned_dir, e->learned_key))
+        say(e, LEVER_LOG_INFO, "what was learned could not be kept");
     lv_instance_close(&e->target);
     lv_instance_close(&e->draft);
     lv_gguf_close(e->vocab_gguf);
@@ -324,5 +364,6 @@ void lever_close(lever_engine *e)
     lv_free(e->target_path);
     lv_free(e->draft_path);
     lv_free(e->sidecar);
+    lv_free(e->learned_dir);
     lv_free(e);
 }

@@ -3,6 +3,7 @@
 #define LV_ENGINE_ENGINE_H
 
 #include "engine/draft.h"
+#include "engine/learned.h"
 #include "engine/plan.h"
 #include "engine/sampler.h"
 #include "tok/chat.h"
@@ -10,7 +11,7 @@
 
 struct lever_engine {
     struct lever_options opt;
-    char *target_path, *draft_path, *sidecar; /* owned copies */
+    char *target_path, *draft_path, *sidecar, *learned_dir; /* owned copies */
     bool has_draft;                 /* a draft was asked for and opened */
     struct lv_gguf *vocab_gguf;     /* vocab_only: the file without a program */
     struct lv_instance target, draft;
@@ -20,8 +21,9 @@ struct lever_engine {
     struct lv_pool *pool;
     struct lv_plan plan;
     bool uses_draft;                /* after the plan */
-    struct lv_calib calib[2];       /* of drafting for greedy decoding; for sampling */
-    struct lv_stairs stairs, draft_stairs; /* measured for the first sequence that speculates */
+    struct lv_learned learned;      /* sequences begin with it and add to it */
+    uint64_t learned_key;
+    bool learned_more;              /* since it was read */
     double seconds_load;
     lever_seq *seq;                 /* the KV cache has room for one sequence */
     struct lv_io_ops io_ops;        /* system calls of the readers: faults in tests, else NULL */
@@ -43,6 +45,19 @@ static inline const struct lv_gguf *lv_engine_gguf(const struct lever_engine *e,
     if (which == 0)
         return e->vocab_gguf ? e->vocab_gguf : e->target.gguf;
     return which == 1 && e->has_draft ? e->draft.gguf : NULL;
+}
+
+/* What was learned of passes of the target, and of batches of the draft, as they are now. */
+static inline struct lv_learned_pass *lv_engine_learned_target(struct lever_engine *e)
+{
+    return &e->learned.target[e->target.stream != NULL];
+}
+
+static inline struct lv_learned_pass *lv_engine_learned_draft(struct lever_engine *e)
+{
+    const struct lv_weight *head = &e->draft.program->w[e->draft.program->w_head];
+
+    return &e->learned.draft[head->n_rows < e->draft.program->shape.n_vocab || head->type != head->file_type];
 }
 
 /* Tokens that the draft's head has logits for. */

@@ -11,50 +11,80 @@
 #define CHILD_P 0.85      /* how often a draft's first choice is the target's, before it is known */
 #define RUN_KEEP 0.95     /* share of a round's weight in the run's rate that is left a round later */
 #define RUN_ROUNDS 4      /* rounds before that rate counts */
-#define STREAM_BOUND 0.05 /* a pass that waits for more of its time than this shows the device's rate */
 #define RATE_STEP 0.3
 #define FIXED_STEP 0.2
 #define STEPS_AHEAD 8     /* batches that drafting looks ahead */
 #define LOSING_ROUNDS 8    /* rounds before speculation is judged */
 #define PLAIN_ROUNDS 48    /* and how long it rests when it loses */
 
-/* The device's rate drifts. A pass that hardly waited kept few reads in flight: its rate is a lower bound. */
-static void learn_rate(lever_seq *q, uint64_t bytes, uint64_t busy_ns, double waited_share)
+/* The device's rate, which drifts. Reads side by side show it. Where few were needed at a time, what came while at least one
+ * was in flight is a lower bound. */
+static void learn_rate(lever_seq *q, const struct lv_reader_stats *a, const struct lv_reader_stats *b)
 {
-    if (!bytes || !busy_ns)
-        return;
-    const double rate = (double)bytes / lv_seconds(busy_ns);
+    const double pass_bytes = (double)q->e->target.place.streamed_bytes;
+    const double full_bytes = (double)(b->full_bytes - a->full_bytes);
 
-    if (q->stream_rate <= 0.0)
-        q->stream_rate = rate;
-    else if (waited_share > STREAM_BOUND || rate > q->stream_rate)
-        q->stream_rate += RATE_STEP * (rate - q->stream_rate);
-    q->cost.t_stream = (double)q->e->target.place.streamed_bytes / q->stream_rate;
+    if (b->full_ns > a->full_ns && full_bytes > 0.0) {
+        const double rate = full_bytes / lv_seconds(b->full_ns - a->full_ns), share = full_bytes / pass_bytes;
+
+        q->stream_rate = q->stream_rate > 0.0 ? q->stream_rate + RATE_STEP * (share < 1.0 ? share : 1.0) * (rate - q->stream_rate) : rate;
+    }
+    if (b->busy_ns > a->busy_ns) {
+        const double rate = (double)(b->bytes - a->bytes) / lv_seconds(b->busy_ns - a->busy_ns);
+
+        q->stream_rate = rate > q->stream_rate ? rate : q->stream_rate;
+    }
+    if (q->stream_rate > 0.0)
+        q->cost.t_stream = pass_bytes / q->stream_rate;
 }
 
 enum lever_status lv_round_init(lever_seq *q, struct lever_error *err)
 {
     struct lever_engine *e = q->e;
+    struct lv_learned_pass *target = lv_engine_learned_target(e);
 
-    q->cost = (struct lv_cost){ 0 };
-    q->p_child = CHILD_P;
+    q->cost = (struct lv_cost){ .t_head = e->learned.t_head };
+    q->p_child = e->learned.p_child;
     if (!e->uses_draft && !q->lookup_memory)
         return LEVER_OK;
-    if (!e->stairs.n && e->target.stream) /* a pass waits for flash: what counts is its compute */
-        lv_stairs_measure(&e->stairs, &e->target.exec, lv_pool_n(e->pool));
-    else if (!e->stairs.n)
-        LV_TRY(lv_stairs_run(&e->stairs, &e->target, false, err));
+    if (!target->stairs.n && e->target.stream) /* a pass waits for flash: what counts is its compute */
+        lv_stairs_measure(&target->stairs, &e->target.exec, lv_pool_n(e->pool));
+    else if (!target->stairs.n)
+        LV_TRY(lv_stairs_run(&target->stairs, &e->target, false, err));
     if (e->target.stream) {
         struct lv_reader_stats io;
 
         lv_reader_get_stats(e->target.reader, &io); /* of loading */
-        learn_rate(q, io.bytes, io.busy_ns, 1.0);
+        q->stream_rate = e->learned.stream_rate;
+        learn_rate(q, &(struct lv_reader_stats){ 0 }, &io);
     }
-    if (e->uses_draft && !e->draft_stairs.n)
-        LV_TRY(lv_stairs_run(&e->draft_stairs, &e->draft, true, err));
-    q->cost.target = e->stairs;
-    q->draft.cost.target = e->draft_stairs;
+    q->cost.target = target->stairs;
+    q->cost.fit = target->fit;
+    if (!e->uses_draft)
+        return LEVER_OK;
+    struct lv_learned_pass *draft = lv_engine_learned_draft(e);
+
+    if (!draft->stairs.n)
+        LV_TRY(lv_stairs_run(&draft->stairs, &e->draft, true, err));
+    q->draft.cost.target = draft->stairs;
+    q->draft.cost.fit = draft->fit;
     return LEVER_OK;
+}
+
+void lv_round_keep(lever_seq *q)
+{
+    struct lever_engine *e = q->e;
+
+    if (!q->stats.n_round || !q->cost.target.n)
+        return;
+    lv_engine_learned_target(e)->fit = q->cost.fit;
+    if (e->uses_draft)
+        lv_engine_learned_draft(e)->fit = q->draft.cost.fit;
+    e->learned.p_child = q->p_child;
+    e->learned.t_head = q->cost.t_head;
+    if (e->target.stream)
+        e->learned.stream_rate = q->stream_rate;
+    e->learned_more = true;
 }
 
 /* ---- logits -------------------------------------------------------------------- */
@@ -144,7 +174,7 @@ static void learn_pass(lever_seq *q, uint32_t n, const struct marks *a, const st
     lv_cost_learn(&q->cost, n, seconds - away);
     if (q->e->target.stream) {
         q->cost.t_fixed += FIXED_STEP * (seconds - predicted - q->cost.t_fixed);
-        learn_rate(q, b->io.bytes - a->io.bytes, b->io.busy_ns - a->io.busy_ns, away / seconds);
+        learn_rate(q, &a->io, &b->io);
     }
 }
 

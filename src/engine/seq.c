@@ -88,6 +88,7 @@ void lever_seq_free(lever_seq *q)
     if (!q)
         return;
     if (q->e->seq == q) {
+        lv_round_keep(q);
         if (q->e->target.stream)
             lv_stream_stop(q->e->target.stream);
         q->e->target.exec.cancel = NULL;

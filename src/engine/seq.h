@@ -51,6 +51,8 @@ struct lever_seq {
 const char *lv_round_mode(const struct lever_engine *e);
 /* What a new sequence knows about times; the engine's first one measures. */
 enum lever_status lv_round_init(struct lever_seq *q, struct lever_error *err);
+/* The engine takes over what the sequence has learned. */
+void lv_round_keep(struct lever_seq *q);
 /* Runs the tree's rows through the target: node i in slot i. A streamed head passes by once, now: it is applied to rows
  * first_head on, the last ones. */
 enum lever_status lv_round_verify(struct lever_seq *q, uint32_t first_head, struct lever_error *err);

@@ -54,16 +54,27 @@ static struct lv_read *pop_first(struct lv_reader *r)
 /* Both: lock held. */
 static void flight_begin(struct lv_reader *r)
 {
+    const uint64_t now = lv_now_ns();
+
     if (r->n_flight++ == 0)
-        r->busy_since_ns = lv_now_ns();
+        r->busy_since_ns = now;
+    if (r->n_flight == r->depth)
+        r->full_since_ns = now;
 }
 
 static void flight_end(struct lv_reader *r, uint64_t n_bytes)
 {
+    const uint64_t now = lv_now_ns();
+
     r->stats.n_reads++;
     r->stats.bytes += n_bytes;
+    if (r->n_flight >= r->depth) {
+        r->stats.full_bytes += n_bytes;
+        r->stats.full_ns += now - r->full_since_ns;
+        r->full_since_ns = now;
+    }
     if (--r->n_flight == 0)
-        r->stats.busy_ns += lv_now_ns() - r->busy_since_ns;
+        r->stats.busy_ns += now - r->busy_since_ns;
 }
 
 struct lv_read *lv_reader_begin(struct lv_reader *r, bool urgent_only)
@@ -265,6 +276,7 @@ enum lever_status lv_reader_open(struct lv_reader **out, const char *const *path
         direct = direct && f->fd_direct >= 0; /* one mode for all files: what is reported is what happens */
     }
     atomic_store(&r->direct, direct);
+    r->depth = n_threads;
     if ((o.method != LV_READER_URING || !start_uring(r, n_threads, o.n_urgent)) &&
         (st = start_threads(r, n_threads, o.n_urgent, err)) < 0)
         goto out;

@@ -110,6 +110,9 @@ void lv_reader_check_direct(struct lv_reader *r, uint32_t i_file, uint64_t off, 
 struct lv_reader_stats {
     uint64_t bytes, n_reads; /* bytes: with what was read around the ranges */
     uint64_t busy_ns;      /* time with at least one read in flight */
+    /* Times between two neighbouring beginnings or ends of reads with as many in flight as there may be, and the bytes of
+     * the reads that ended them: together what the device gives when it is kept busy. */
+    uint64_t full_bytes, full_ns;
 };
 void lv_reader_get_stats(struct lv_reader *r, struct lv_reader_stats *out);
 

@@ -29,8 +29,9 @@ struct lv_reader {
     pthread_cond_t work, urgent_work; /* the second: for who takes nothing else */
     struct lv_read_queue urgent, normal;
     struct lv_reader_stats stats;
-    uint32_t n_flight;
+    uint32_t n_flight, depth; /* depth: reads in flight at most, urgent ones aside */
     uint64_t busy_since_ns; /* while n_flight > 0 */
+    uint64_t full_since_ns; /* while n_flight >= depth: the last read that began or ended */
 };
 
 /* Lock held: the next request, counted as in flight; NULL when there is none. */
