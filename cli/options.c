@@ -84,9 +84,11 @@ const struct lv_opt lv_options[] = {
       "how draft tokens are guessed; the text is the same in every mode", 0, false },
     { { "--spec-draft-n-max" }, LV_OPT_U32, RUN | PLAN | BENCH_D, AT(spec_draft_n_max), 0, 256, "K", SPECULATE,
       "most draft tokens of a chain in a round; default: chosen by Lever", 0, false },
+    { { "--peek" }, LV_OPT_CHOICE, RUN, AT(peek), 0, 0, "on|off", SPECULATE,
+      "look at a late layer of the target to steer drafting during a pass", 0, false },
     { { "--overlap" }, LV_OPT_CHOICE, RUN, AT(overlap), 0, 0, "on|off", SPECULATE,
       "draft while the target is verifying", 0, false },
-    { { "--prune" }, LV_OPT_CHOICE, RUN, AT(prune), 0, 0, "!on|off|auto", SPECULATE,
+    { { "--prune" }, LV_OPT_CHOICE, RUN, AT(prune), 0, 0, "auto|on|off", SPECULATE,
       "drop unlikely branches in the middle of a pass", 0, false },
 
     { { "--sidecar" }, LV_OPT_FILE, RUN | PLAN | BENCH_S | BENCH_D, AT(sidecar), 0, 0, "FILE|off", TUNE,

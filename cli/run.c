@@ -140,7 +140,7 @@ static json_t *result_json(const struct output *o, const struct lever_stats *s, 
 
     return json_pack(
         "{s:o, s:o, s:s, s:o, s:o, s:{s:o, s:o, s:o}, s:o, s:o, s:o, s:o, s:{s:o, s:o}, s:{s:o, s:o}, s:{s:o, s:o, s:o},"
-        " s:{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}, s:o, s:o, s:o, s:s}",
+        " s:{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}, s:o, s:o, s:o, s:s}",
         "text", lv_json_text(o->text.bytes ? o->text.bytes : "", o->text.n_bytes),
         "ids", lv_json_ids(o->ids, o->n_ids),
         "finish_reason", o->finish,
@@ -171,6 +171,7 @@ static json_t *result_json(const struct output *o, const struct lever_stats *s, 
             "pruned", lv_json_uint(s->n_pruned),
             "lookup_accepted", lv_json_uint(s->n_lookup_accepted),
             "bonus_in_tree", lv_json_uint(s->n_bonus_in_tree),
+            "bonus_by_peek", lv_json_uint(s->n_bonus_by_peek),
             "exposed_draft_seconds", lv_json_real(s->seconds_draft),
             "embed_wait_seconds", lv_json_real(s->seconds_embed_wait),
         "reader", lv_json_str(s->reader),

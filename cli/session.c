@@ -56,6 +56,8 @@ void lv_session_options(const struct lv_args *a, uint32_t n_ctx, struct lv_progr
     /* the choices of both options stand in the order of the enums */
     opt->speculation = (enum lever_speculation)a->speculation;
     opt->no_overlap = a->overlap == 1; /* on|off */
+    opt->no_peek = a->peek == 1;
+    opt->prune = a->prune == 1; /* auto|on|off: it has not paid so far */
     opt->tree_rows = a->tree_rows;
     opt->draft_head = a->draft_head;
     opt->reader = (enum lever_reader)a->reader;

@@ -111,6 +111,8 @@ struct lever_options {
      * how far the draft is right. Read by lever_open, written by lever_close. It never changes the text, and may be deleted
      * at any time. NULL = nothing is kept. */
     const char *learned_dir;
+    bool no_peek;            /* no look at what late layers of the target say, which steers drafting during a pass */
+    bool prune;              /* drop rows that late layer finds improbable; it rarely pays and never changes the text */
 };
 
 #define LEVER_HEAD_AUTO 0u
@@ -282,6 +284,7 @@ struct lever_stats {
     double seconds_stream_wait;     /* decode: a worker without anything to do but wait for the stream, mean of all */
     double expected_tokens;         /* that the verified trees promised, by calibrated probabilities */
     double seconds_predicted;       /* of all rounds, by the cost model, exposed drafting included */
+    uint64_t n_bonus_by_peek;       /* of n_bonus_in_tree: only a late layer of the target had named it */
 };
 
 /* seq may be NULL. */

@@ -30,11 +30,13 @@ struct lv_grow_node {
     float lp;              /* log of the path probability since the tree began */
     float draft_p;         /* the draft's own probability given the parent; 0: it did not propose this */
     float lookup_p;        /* what prompt lookup promised; 0: not from there */
+    float peek_p;          /* what a late layer of the target promised; 0: not from there */
     uint16_t n_child;
     uint8_t state;         /* enum lv_grow_state */
     uint8_t rank;          /* among what the draft proposed below the parent, 0 = best */
     uint8_t match;         /* of lookup: tokens that agreed */
     uint8_t depth;         /* below the root when it was found */
+    bool peeked;           /* its children have their probabilities from such a layer */
     bool doomed;           /* cut off while queued: freed when the batch ends */
     bool spine;
 };

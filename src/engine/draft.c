@@ -9,7 +9,7 @@
  * Calibration raises it where it deserves more. */
 #define SURE 0.985f
 
-enum phase { DRAFT_IDLE, DRAFT_BODY, DRAFT_HEAD, DRAFT_RANK };
+enum phase { DRAFT_IDLE, DRAFT_PROMPT, DRAFT_BODY, DRAFT_HEAD, DRAFT_RANK };
 
 uint64_t lv_draft_bytes(const struct lv_sampler *s, uint32_t n_worker, uint32_t n_ctx)
 {
@@ -71,7 +71,40 @@ static void fail_batch(struct lv_draft *d, enum lever_status st)
 {
     d->st = st;
     atomic_store(&d->quota, 0);
+    atomic_store(&d->catching_up, false);
     end_batch(d, true);
+}
+
+/* Embeds the batch's tokens and begins its forward pass. */
+static bool begin_body(struct lv_draft *d, enum phase phase, uint32_t n, const int32_t *slot)
+{
+    struct lv_instance *m = d->m;
+    const enum lever_status st = lv_embed_rows(&m->embed, d->token, n, m->exec.buf[LV_BUF_X], m->exec.stride[LV_BUF_X],
+                                               m->exec.cancel, &d->err);
+
+    if (st < 0) {
+        fail_batch(d, st);
+        return false;
+    }
+    d->pass = (struct lv_pass){ .n_rows = n, .slot = slot, .path_at = d->path_at, .path = d->path };
+    d->began_ns = lv_now_ns();
+    atomic_store(&d->phase, phase);
+    lv_exec_begin_forward(&m->exec, &m->kv, &d->pass);
+    return true;
+}
+
+/* The next bucket of a prompt: a chain. No node is queued. */
+static bool begin_prompt(struct lv_draft *d)
+{
+    const uint32_t n_kv = d->m->kv.n, left = d->n_prompt - n_kv, n = left < LV_DRAFT_ROWS ? left : LV_DRAFT_ROWS;
+
+    for (uint32_t r = 0; r < n; r++) {
+        d->chain[r] = (int32_t)r;
+        d->token[r] = d->text[n_kv + r];
+        memcpy(d->path + d->path_at[r], d->chain, (r + 1) * sizeof *d->path);
+        d->path_at[r + 1] = d->path_at[r] + r + 1;
+    }
+    return begin_body(d, DRAFT_PROMPT, n, d->chain);
 }
 
 /* Begins a batch if there is something to expand. Under lock. */
@@ -80,10 +113,12 @@ static bool begin_batch(struct lv_draft *d)
     struct lv_instance *m = d->m;
     struct lv_grow *g = &d->grow;
 
+    d->path_at[0] = 0;
+    if (atomic_load(&d->catching_up))
+        return begin_prompt(d);
     if (!atomic_load(&d->quota) || g->root < 0)
         return false;
     d->n_batch = lv_grow_batch(g, d->n_open, d->p_min, d->batch, LV_DRAFT_ROWS, &d->n_spine);
-    d->path_at[0] = 0;
     for (uint32_t i = 0; i < d->n_batch; i++) {
         int32_t slots[LV_GROW_MAX];
         const uint32_t n = lv_grow_path(g, d->batch[i], slots);
@@ -105,18 +140,7 @@ static bool begin_batch(struct lv_draft *d)
         return false;
     }
     atomic_fetch_sub(&d->quota, 1);
-    const enum lever_status st = lv_embed_rows(&m->embed, d->token, d->n_batch, m->exec.buf[LV_BUF_X],
-                                               m->exec.stride[LV_BUF_X], m->exec.cancel, &d->err);
-
-    if (st < 0) {
-        fail_batch(d, st);
-        return false;
-    }
-    d->pass = (struct lv_pass){ .n_rows = d->n_batch, .slot = d->batch, .path_at = d->path_at, .path = d->path };
-    d->began_ns = lv_now_ns();
-    atomic_store(&d->phase, DRAFT_BODY);
-    lv_exec_begin_forward(&m->exec, &m->kv, &d->pass);
-    return true;
+    return begin_body(d, DRAFT_BODY, d->n_batch, d->batch);
 }
 
 /* The best candidates below one row. A call op of the executor: rows run side by side. */
@@ -153,13 +177,16 @@ static void rank_row(void *ctx, uint32_t i, unsigned worker)
 static void add_children(struct lv_draft *d, int32_t node, const int32_t *child, const float *draft_p, uint32_t n)
 {
     struct lv_grow *g = &d->grow;
-    const bool had = g->node[node].n_child > 0;
+    const bool had = g->node[node].n_child > 0 && !g->node[node].peeked;
     const float path = g->node[node].lp - g->node[g->root].lp;
     float raw[LV_DRAFT_CHILDREN], p[LV_DRAFT_CHILDREN], rest = 1.0f;
 
     for (uint32_t k = 0; k < n; k++)
         raw[k] = draft_p[k] < SURE ? draft_p[k] : SURE;
     lv_calib_siblings(d->calib, raw, n, lv_grow_depth(g, node) + 1, p);
+    if (g->node[node].peeked) /* the target's own layer knows better: the draft adds to what that leaves */
+        for (uint32_t k = 0; k < n; k++)
+            p[k] = fmaxf(p[k] * lv_grow_rest(g, node), 1e-9f);
     for (uint32_t k = 0; k < n; k++)
         rest -= p[k];
     for (int32_t i = 0; had && i < LV_GROW_MAX; i++)
@@ -172,7 +199,7 @@ static void add_children(struct lv_draft *d, int32_t node, const int32_t *child,
 
         if (i < 0)
             continue;
-        if (g->node[i].lookup_p > 0.0f)
+        if (g->node[i].lookup_p > 0.0f && !g->node[node].peeked)
             lv_grow_set_p(g, i, p[k]);
         g->node[i].draft_p = raw[k];
         g->node[i].rank = (uint8_t)k;
@@ -191,6 +218,11 @@ static void next_phase(struct lv_draft *d)
         return;
     }
     switch ((enum phase)atomic_load(&d->phase)) {
+    case DRAFT_PROMPT:
+        lv_kv_commit(&d->m->kv, d->chain, d->pass.n_rows);
+        atomic_store(&d->catching_up, d->m->kv.n < d->n_prompt);
+        end_batch(d, false);
+        break;
     case DRAFT_BODY:
         for (uint32_t i = d->n_spine; i < d->n_batch; i++)
             row[n++] = i;
@@ -228,7 +260,7 @@ bool lv_draft_work(void *draft, unsigned worker)
 
         if (w != LV_WORK_END)
             return w == LV_WORK_CHUNK;
-    } else if (!atomic_load(&d->quota)) {
+    } else if (!atomic_load(&d->quota) && !atomic_load(&d->catching_up)) {
         return false;
     }
     if (pthread_mutex_trylock(&d->lock) != 0)
@@ -257,7 +289,7 @@ static void run_worker(void *arg, unsigned worker)
 
         if (lv_draft_work(d, worker))
             continue;
-        if (atomic_load(&d->phase) == DRAFT_IDLE && !atomic_load(&d->quota)) {
+        if (atomic_load(&d->phase) == DRAFT_IDLE && !atomic_load(&d->quota) && !atomic_load(&d->catching_up)) {
             lv_event_bump(d->m->exec.event);
             return;
         }
@@ -291,27 +323,47 @@ enum lever_status lv_draft_run(struct lv_draft *d, uint32_t n, struct lever_erro
     return d->st;
 }
 
-/* Text that the cache lacks, but for the last token, in buckets; all is committed. */
-static enum lever_status catch_up(struct lv_draft *d, uint32_t n, struct lever_error *err)
+enum lever_status lv_draft_keep(struct lv_draft *d, uint32_t n, struct lever_error *err)
+{
+    struct lv_kv *kv = &d->m->kv;
+    enum lever_status st = LEVER_OK;
+
+    if (atomic_exchange(&d->catching_up, false) && kv->n < n)
+        n = kv->n; /* what is under way may be of a prompt that failed */
+    if (atomic_load(&d->phase) != DRAFT_IDLE) {
+        d->n_prompt = 0;
+        st = lv_draft_run(d, 0, err);
+    }
+    lv_grow_clear(&d->grow);
+    if (kv->n > n && !lv_kv_rewind(kv, n))
+        lv_kv_clear(kv); /* further back than a sliding window allows */
+    return st;
+}
+
+enum lever_status lv_draft_prompt(struct lv_draft *d, const int32_t *text, uint32_t n, struct lever_error *err)
 {
     struct lv_kv *kv = &d->m->kv;
 
-    while (kv->n < n - 1) {
-        const uint32_t n_rows = n - 1 - kv->n < LV_DRAFT_ROWS ? n - 1 - kv->n : LV_DRAFT_ROWS;
-        int32_t slot[LV_DRAFT_ROWS], path[LV_DRAFT_ROWS * (LV_DRAFT_ROWS + 1) / 2];
-        uint32_t path_at[LV_DRAFT_ROWS + 1] = { 0 };
-
-        for (uint32_t r = 0; r < n_rows; r++) {
-            slot[r] = (int32_t)r;
-            memcpy(path + path_at[r], slot, (r + 1) * sizeof *slot);
-            path_at[r + 1] = path_at[r] + r + 1;
-        }
-        const struct lv_pass pass = { .n_rows = n_rows, .slot = slot, .path_at = path_at, .path = path };
-
-        LV_TRY(lv_instance_forward(d->m, d->text + kv->n, &pass, err));
-        lv_kv_commit(kv, slot, n_rows);
-    }
+    LV_TRY(lv_draft_keep(d, n, err));
+    d->text = text;
+    d->n_prompt = n;
+    d->st = LEVER_OK;
+    lv_draft_allow(d, 0);
+    atomic_store(&d->catching_up, kv->n < n);
     return LEVER_OK;
+}
+
+enum lever_status lv_draft_finish_prompt(struct lv_draft *d, struct lever_error *err)
+{
+    const uint64_t before = d->exposed_ns;
+
+    if (d->st < 0 && err) /* in the background */
+        *err = d->err;
+    LV_TRY(d->st);
+    const enum lever_status st = lv_draft_run(d, 0, err);
+
+    d->exposed_ns = before;
+    return st;
 }
 
 enum lever_status lv_draft_sync(struct lv_draft *d, const int32_t *text, uint32_t n, struct lever_error *err)
@@ -330,17 +382,8 @@ enum lever_status lv_draft_sync(struct lv_draft *d, const int32_t *text, uint32_
         }
         return LEVER_OK;
     }
-    const uint64_t t0 = lv_now_ns();
-
-    if (atomic_load(&d->phase) != DRAFT_IDLE)
-        LV_TRY(lv_draft_run(d, 0, err));
-    lv_grow_clear(g);
-    if (kv->n > n - 1 && !lv_kv_rewind(kv, n - 1))
-        lv_kv_clear(kv); /* further back than a sliding window allows */
-    const enum lever_status st = catch_up(d, n, err);
-
-    d->exposed_ns += lv_now_ns() - t0;
-    if (st >= 0)
-        lv_grow_init(g, text[n - 1]);
-    return st;
+    LV_TRY(lv_draft_prompt(d, text, n - 1, err));
+    LV_TRY(lv_draft_run(d, 0, err));
+    lv_grow_init(g, text[n - 1]);
+    return LEVER_OK;
 }

@@ -39,13 +39,15 @@ struct lv_draft {
     float p_min;
 
     const int32_t *text;       /* [>= kv.n] the committed part is read for penalties */
+    uint32_t n_prompt;         /* text[0 .. n_prompt) shall be in the cache before anything is drafted */
+    _Atomic bool catching_up;  /* it is not yet */
     int32_t *history;          /* [n_worker][n_history] */
     void *scratch;             /* [n_worker] of scratch_bytes */
     uint64_t scratch_bytes;
     uint32_t n_history;
 
     uint32_t n_batch, n_spine; /* rows of the batch; the first n_spine only catch up */
-    int32_t batch[LV_DRAFT_ROWS], token[LV_DRAFT_ROWS];
+    int32_t batch[LV_DRAFT_ROWS], token[LV_DRAFT_ROWS], chain[LV_DRAFT_ROWS]; /* chain: slots of a prompt's rows */
     uint32_t path_at[LV_DRAFT_ROWS + 1];
     int32_t path[LV_DRAFT_ROWS * LV_DRAFT_DEPTH];
     struct lv_pass pass;
@@ -58,7 +60,7 @@ struct lv_draft {
     uint64_t n_batches, began_ns;
     struct lv_cost cost;       /* of a batch that runs alone, by rows */
     bool alone;                /* the batch began in lv_draft_run, and no background work before */
-    uint64_t exposed_ns;       /* time in lv_draft_run and lv_draft_sync */
+    uint64_t exposed_ns;       /* time in lv_draft_run and lv_draft_sync; prompts not counted */
 };
 
 /* Memory beside the instance: scratch for ranking. */
@@ -68,6 +70,14 @@ uint64_t lv_draft_bytes(const struct lv_sampler *s, uint32_t n_worker, uint32_t 
 enum lever_status lv_draft_init(struct lv_draft *d, struct lv_instance *m, const struct lv_sampler *s,
                                 const struct lv_tok *tok, const struct lv_calib *calib, struct lever_error *err);
 void lv_draft_deinit(struct lv_draft *d);
+
+/* Only the first n tokens of the text are certain to stay: what the cache holds beyond goes, and so does the tree. */
+enum lever_status lv_draft_keep(struct lv_draft *d, uint32_t n, struct lever_error *err);
+
+/* text[0 .. n) is a prompt that is going through the target: background work takes it through the draft too; what is
+ * left is done by lv_draft_finish_prompt, all workers together. Drops the tree. The text stays where it is. */
+enum lever_status lv_draft_prompt(struct lv_draft *d, const int32_t *text, uint32_t n, struct lever_error *err);
+enum lever_status lv_draft_finish_prompt(struct lv_draft *d, struct lever_error *err);
 
 /* Makes text[n - 1] the root: by moving it there if the tree has grown from this text, else by computing what the cache
  * lacks and beginning a new tree. */

@@ -9,6 +9,7 @@
 #include "base/rng.h"
 #include "cpu/cpu.h"
 #include "engine/candidates.h"
+#include "engine/peek.h"
 #include "engine/sidecar.h"
 
 #ifndef LEVER_VERSION
@@ -200,6 +201,7 @@ static enum lever_status plan_memory(struct lever_engine *e, struct lever_error 
     const bool want_draft = e->has_draft && e->opt.speculation != LEVER_SPEC_OFF;
     const struct lv_plan_input in = { .target = &e->target,
                                       .draft = want_draft ? &e->draft : NULL,
+                                      .peek = lv_peek_wanted(&e->opt),
                                       .draft_must_win = e->opt.speculation == LEVER_SPEC_AUTO,
                                       .budget = e->opt.memory_bytes,
                                       .base_bytes = lv_memory_resident() + lv_candidates_bytes(&e->opt),

@@ -38,6 +38,8 @@ static bool lay_out(struct lv_instance *m, const struct lv_instance_spec *spec, 
 
     ok &= lv_exec_init(&m->exec, m->program, spec->n_worker, spec->max_rows, spec->n_ctx, spec->n_slot,
                        spec->n_ring_slot > 0, a);
+    if (spec->peek)
+        ok &= lv_exec_init_head(&m->peek, m->program, spec->n_worker, spec->max_rows, a);
     ok &= lv_embed_init(&m->embed, m->program, m->reader, spec->embed_bytes, a);
     return ok;
 }
@@ -102,6 +104,9 @@ enum lever_status lv_instance_load(struct lv_instance *m, const struct lv_instan
     m->exec.event = &m->exec.own_event;
     m->exec.k = k;
     m->exec.pool = pool;
+    m->peek.event = m->exec.event;
+    m->peek.k = k;
+    m->peek.pool = pool;
 
     m->weights_bytes = lv_load_vector_bytes(m->program) + m->place.pinned_bytes;
     m->weights = lv_region_new(m->weights_bytes, true);

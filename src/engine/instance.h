@@ -20,6 +20,7 @@ struct lv_instance {
     struct lv_arena arena;       /* kv, exec, embed */
     struct lv_kv kv;
     struct lv_exec exec;
+    struct lv_exec peek;         /* heads of rows that are under way; with spec.peek */
     struct lv_embed embed;
     struct lv_placement place;
     uint8_t *weights;            /* vectors and pinned groups */
@@ -38,6 +39,7 @@ struct lv_instance_spec {
     bool stream_head;            /* the head is streamed at the end of each pass */
     uint64_t slot_bytes;         /* longest extent */
     uint32_t n_ring_slot;        /* 0 when all is pinned */
+    bool peek;                   /* heads beside a pass: engine/peek.h */
 };
 
 /* Opens the file and compiles the program; allocates nothing large. */

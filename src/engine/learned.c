@@ -32,8 +32,10 @@ static struct head head_of(const struct lv_learned *l, uint64_t key)
 void lv_learned_init(struct lv_learned *l)
 {
     memset(l, 0, sizeof *l); /* padding too: the struct is written as it is */
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
         lv_calib_init(&l->calib[i]);
+        lv_calib_init(&l->peek[i]);
+    }
     l->p_child = P_CHILD;
 }
 
@@ -61,7 +63,8 @@ static bool sound_pass(const struct lv_learned_pass *p)
 
 static bool sound(struct lv_learned *l)
 {
-    return lv_calib_restore(&l->calib[0]) && lv_calib_restore(&l->calib[1]) && sound_pass(&l->target[0]) &&
+    return lv_calib_restore(&l->calib[0]) && lv_calib_restore(&l->calib[1]) && lv_calib_restore(&l->peek[0]) &&
+           lv_calib_restore(&l->peek[1]) && sound_pass(&l->target[0]) &&
            sound_pass(&l->target[1]) && sound_pass(&l->draft[0]) && sound_pass(&l->draft[1]) && within(l->p_child, 0.01, 0.999) &&
            within(l->stream_rate, 0.0, 1e13) && within(l->t_head, 0.0, 1e6);
 }

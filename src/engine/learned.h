@@ -22,6 +22,7 @@ struct lv_learned_pass { /* times of passes; no stairs: not measured */
 
 struct lv_learned {
     struct lv_calib calib[2];          /* of drafting for greedy decoding; for sampling */
+    struct lv_calib peek[2];           /* of what a late layer of the target says, the same */
     struct lv_learned_pass target[2];  /* all resident; some weights streamed: then compute alone */
     struct lv_learned_pass draft[2];   /* with its whole head; with a smaller one */
     double p_child;                    /* how often a draft's first choice is the target's */

@@ -156,6 +156,7 @@ static bool plan_streamed(struct lv_plan *p, const struct lv_plan_input *in, uin
             struct lv_instance_spec s = base_spec(in, in->target, MAX_ROWS, stream_head);
 
             plan_ring(in, &s, least_ring);
+            s.peek = in->draft && in->peek && !stream_head;
             uint64_t need = fixed + least_streamed(in, &s);
 
             p->least = lv_round_up(need, MIB); /* the last one tried needs least */
@@ -163,11 +164,12 @@ static bool plan_streamed(struct lv_plan *p, const struct lv_plan_input *in, uin
                 continue;
             p->use_draft = in->draft && !stream_head && need + draft <= in->budget;
             need += p->use_draft ? draft : 0;
+            s.peek = s.peek && p->use_draft;
             s.pin_bytes = lv_place_least(in->target->program, stream_head) + (in->budget - need);
             if (s.pin_bytes >= all_matrices(in->target->program)) {
                 s.pin_bytes = UINT64_MAX;
                 s.n_ring_slot = 0;
-                s.stream_head = false;
+                s.stream_head = s.peek = false;
             } else {
                 s.pin_bytes -= plan_rows(in, &s, all_matrices(in->target->program) - s.pin_bytes);
             }

@@ -4,39 +4,16 @@
 
 #include "base/clock.h"
 #include "engine/candidates.h"
+#include "engine/peek.h"
 #include "engine/stairs.h"
 
 #define HEAD_WATCH 64     /* tokens after which the draft's head is judged */
-#define BACKGROUND_BATCHES 200 /* most a pass can hide; the tree is full long before */
 #define CHILD_P 0.85      /* how often a draft's first choice is the target's, before it is known */
 #define RUN_KEEP 0.95     /* share of a round's weight in the run's rate that is left a round later */
 #define RUN_ROUNDS 4      /* rounds before that rate counts */
-#define RATE_STEP 0.3
-#define FIXED_STEP 0.2
 #define STEPS_AHEAD 8     /* batches that drafting looks ahead */
 #define LOSING_ROUNDS 8    /* rounds before speculation is judged */
 #define PLAIN_ROUNDS 48    /* and how long it rests when it loses */
-
-/* The device's rate, which drifts. Reads side by side show it. Where few were needed at a time, what came while at least one
- * was in flight is a lower bound. */
-static void learn_rate(lever_seq *q, const struct lv_reader_stats *a, const struct lv_reader_stats *b)
-{
-    const double pass_bytes = (double)q->e->target.place.streamed_bytes;
-    const double full_bytes = (double)(b->full_bytes - a->full_bytes);
-
-    if (b->full_ns > a->full_ns && full_bytes > 0.0) {
-        const double rate = full_bytes / lv_seconds(b->full_ns - a->full_ns), share = full_bytes / pass_bytes;
-
-        q->stream_rate = q->stream_rate > 0.0 ? q->stream_rate + RATE_STEP * (share < 1.0 ? share : 1.0) * (rate - q->stream_rate) : rate;
-    }
-    if (b->busy_ns > a->busy_ns) {
-        const double rate = (double)(b->bytes - a->bytes) / lv_seconds(b->busy_ns - a->busy_ns);
-
-        q->stream_rate = rate > q->stream_rate ? rate : q->stream_rate;
-    }
-    if (q->stream_rate > 0.0)
-        q->cost.t_stream = pass_bytes / q->stream_rate;
-}
 
 enum lever_status lv_round_init(lever_seq *q, struct lever_error *err)
 {
@@ -56,7 +33,7 @@ enum lever_status lv_round_init(lever_seq *q, struct lever_error *err)
 
         lv_reader_get_stats(e->target.reader, &io); /* of loading */
         q->stream_rate = e->learned.stream_rate;
-        learn_rate(q, &(struct lv_reader_stats){ 0 }, &io);
+        lv_round_learn_rate(q, &(struct lv_reader_stats){ 0 }, &io);
     }
     q->cost.target = target->stairs;
     q->cost.fit = target->fit;
@@ -85,146 +62,6 @@ void lv_round_keep(lever_seq *q)
     if (e->target.stream)
         e->learned.stream_rate = q->stream_rate;
     e->learned_more = true;
-}
-
-/* ---- logits -------------------------------------------------------------------- */
-
-static enum lever_status head(lever_seq *q, const uint32_t *row, uint32_t n, struct lever_error *err)
-{
-    const struct lv_head want = { .n_top = lv_sampler_n_top(&q->sampler) };
-
-    q->n_head_row = 0;
-    LV_TRY(lv_instance_head(&q->e->target, row, n, want, err));
-    memcpy(q->head_row, row, n * sizeof *row);
-    q->n_head_row = n;
-    return LEVER_OK;
-}
-
-/* Where the logits of a row are, or LV_NONE. */
-static uint32_t head_index(const lever_seq *q, uint32_t row)
-{
-    for (uint32_t i = 0; i < q->n_head_row; i++)
-        if (q->head_row[i] == row)
-            return i;
-    return LV_NONE;
-}
-
-enum lever_status lv_round_head(lever_seq *q, uint32_t row, struct lever_error *err)
-{
-    return head_index(q, row) == LV_NONE ? head(q, &row, 1, err) : LEVER_OK;
-}
-
-int32_t lv_round_draw(lever_seq *q, uint32_t row, uint32_t n)
-{
-    struct lv_top top[LV_HEAD_TOP_MAX];
-
-    if (lv_sampler_n_top(&q->sampler)) {
-        const uint32_t n_top = lv_exec_top(&q->e->target.exec, head_index(q, row), top);
-
-        return lv_sampler_draw_top(&q->sampler, top, n_top, n, q->scratch);
-    }
-    memcpy(q->logits, lv_exec_row(&q->e->target.exec, LV_BUF_LOGITS, head_index(q, row)),
-           q->sampler.n_vocab * sizeof *q->logits);
-    return lv_sampler_draw(&q->sampler, q->logits, q->text, n, n, q->scratch);
-}
-
-/* Logits of a node and of first children below it: the likely path, as long as a batch. */
-static enum lever_status head_along(lever_seq *q, int32_t node, uint32_t most, struct lever_error *err)
-{
-    uint32_t row[LV_HEAD_ROWS], n = 0;
-
-    while (node >= 0 && n < LV_HEAD_ROWS && n < most) {
-        int32_t child = -1;
-
-        row[n++] = (uint32_t)node;
-        for (uint32_t i = (uint32_t)node + 1; i < q->tree.n && child < 0; i++)
-            if (q->tree.parent[i] == node)
-                child = (int32_t)i;
-        node = child;
-    }
-    return head(q, row, n, err);
-}
-
-/* ---- verify and accept ------------------------------------------------------------ */
-
-/* What was read so far, and what the workers did without the target. */
-struct marks {
-    struct lv_reader_stats io;
-    uint64_t ns, wait_ns, idle_ns;
-};
-
-static struct marks mark(const struct lever_engine *e)
-{
-    struct marks m = { .ns = lv_now_ns(),
-                       .wait_ns = atomic_load(&e->target.exec.stream_wait_ns),
-                       .idle_ns = atomic_load(&e->target.exec.idle_ns) };
-
-    if (e->target.stream)
-        lv_reader_get_stats(e->target.reader, &m.io);
-    return m;
-}
-
-/* What a pass of n rows, of a round or a prompt, says about compute, the stream and what both leave unexplained. */
-static void learn_pass(lever_seq *q, uint32_t n, const struct marks *a, const struct marks *b)
-{
-    const double seconds = lv_seconds(b->ns - a->ns);
-    const double away = lv_seconds(b->wait_ns - a->wait_ns + b->idle_ns - a->idle_ns) / q->e->target.exec.n_worker;
-    const double predicted = lv_cost_pass(&q->cost, n);
-
-    lv_cost_learn(&q->cost, n, seconds - away);
-    if (q->e->target.stream) {
-        q->cost.t_fixed += FIXED_STEP * (seconds - predicted - q->cost.t_fixed);
-        learn_rate(q, &a->io, &b->io);
-    }
-}
-
-enum lever_status lv_round_verify(lever_seq *q, uint32_t first_head, struct lever_error *err)
-{
-    const struct lv_tree *t = &q->tree;
-    int32_t slot[LV_EXEC_MAX_ROWS];
-    uint32_t path_at[LV_EXEC_MAX_ROWS + 1] = { 0 };
-
-    for (uint32_t i = 0; i < t->n; i++) {
-        slot[i] = (int32_t)i;
-        path_at[i + 1] = path_at[i] + lv_tree_path(t, (int32_t)i, q->path + path_at[i]);
-    }
-    const struct lv_pass pass = { .n_rows = t->n, .slot = slot, .path_at = path_at, .path = q->path };
-
-    q->n_head_row = 0;
-    const struct marks before = mark(q->e);
-
-    LV_TRY(lv_instance_forward(&q->e->target, t->token, &pass, err));
-    const struct marks after = mark(q->e);
-
-    learn_pass(q, t->n, &before, &after);
-    if (!q->e->target.stream_head)
-        return LEVER_OK;
-    uint32_t row[LV_HEAD_ROWS], n = 0;
-
-    for (uint32_t i = first_head; i < t->n && n < LV_HEAD_ROWS; i++)
-        row[n++] = i;
-    return head(q, row, n, err);
-}
-
-/* Walks from the root: draw the target's own token, descend while it is in the tree. Writes what was drawn behind the
- * text and the rows that were visited. */
-static enum lever_status accept(lever_seq *q, uint32_t cap, uint32_t *n_drawn, int32_t *visited, struct lever_error *err)
-{
-    int32_t node = 0;
-
-    *n_drawn = 0;
-    while (node >= 0 && *n_drawn < cap) {
-        if (head_index(q, (uint32_t)node) == LV_NONE)
-            LV_TRY(head_along(q, node, cap - *n_drawn, err));
-        const int32_t token = lv_round_draw(q, (uint32_t)node, q->n + *n_drawn);
-
-        visited[*n_drawn] = node;
-        q->text[q->n + (*n_drawn)++] = token;
-        if (lv_tok_is_end(q->e->tok, token))
-            break;
-        node = lv_tree_child(&q->tree, node, token);
-    }
-    return LEVER_OK;
 }
 
 /* ---- choose -------------------------------------------------------------------------- */
@@ -477,20 +314,31 @@ static void watch_head(lever_seq *q, uint32_t n)
                    "more than a tenth of the text is outside the draft's cut head: --draft-head full may be faster");
 }
 
+/* What workers do while the target waits for the stream. */
+static bool background(void *seq, unsigned worker)
+{
+    lever_seq *q = seq;
+
+    return lv_peek_work(q, worker) || lv_draft_work(&q->draft, worker);
+}
+
 enum lever_status lv_round(lever_seq *q, uint32_t cap_out, uint32_t *n_drawn, struct lever_error *err)
 {
     struct lever_engine *e = q->e;
     struct lv_exec *x = &e->target.exec;
     const bool speculated = speculates(q, cap_out);
     const bool overlap = speculated && e->uses_draft && e->target.stream && !e->opt.no_overlap && grows_tree(e);
-    int32_t visited[LV_TREE_MAX];
+    int32_t visited[LV_TREE_MAX], slot[LV_TREE_MAX];
 
     q->round_ns = q->synced_ns = lv_now_ns();
     LV_TRY(choose(q, cap_out, err));
+    const uint32_t n_rows = q->tree.n;
+
     if (overlap) {
-        lv_draft_allow(&q->draft, BACKGROUND_BATCHES);
-        x->idle = lv_draft_work;
-        x->idle_ctx = &q->draft;
+        lv_draft_allow(&q->draft, LV_BACKGROUND_BATCHES);
+        x->idle = background;
+        x->idle_ctx = q;
+        lv_peek_begin(q);
     }
     enum lever_status st = lv_round_verify(q, 0, err);
     const uint64_t t2 = lv_now_ns();
@@ -501,20 +349,27 @@ enum lever_status lv_round(lever_seq *q, uint32_t cap_out, uint32_t *n_drawn, st
     const uint32_t room = e->opt.n_ctx - q->n;
 
     if (st >= 0)
-        st = accept(q, cap_out < room ? cap_out : room, n_drawn, visited, err);
+        st = lv_round_accept(q, cap_out < room ? cap_out : room, n_drawn, visited, err);
     if (st < 0)
         return st;
     /* Every drawn token but the last is a row of the tree, and so is the root before them. */
-    lv_kv_commit(&e->target.kv, visited, *n_drawn);
+    for (uint32_t i = 0; i < *n_drawn; i++)
+        slot[i] = q->slot[visited[i]];
+    lv_kv_commit(&e->target.kv, slot, *n_drawn);
     if (speculated) {
         bool known = false;
+
+        lv_peek_learn(q, visited, *n_drawn);
 
         q->stats.n_lookup_accepted += lv_candidates_from_lookup(q, visited, *n_drawn);
         for (uint32_t i = 0; i < *n_drawn; i++) {
             lv_candidates_learn(q, q->text[q->n + i]);
             known = lv_grow_advance(&q->draft.grow, q->text[q->n + i]);
         }
+        const struct lv_grow_node *bonus = &q->draft.grow.node[q->draft.grow.root];
+
         q->stats.n_bonus_in_tree += known;
+        q->stats.n_bonus_by_peek += known && bonus->peek_p > 0.0f && !(bonus->draft_p > 0.0f || bonus->lookup_p > 0.0f);
     }
     lv_calib_fit(q->calib);
     if (e->uses_draft)
@@ -523,8 +378,9 @@ enum lever_status lv_round(lever_seq *q, uint32_t cap_out, uint32_t *n_drawn, st
     q->stats.expected_tokens += q->expected;
     q->stats.seconds_predicted += q->predicted;
     q->stats.n_round++;
-    q->stats.n_row += q->tree.n;
-    q->stats.n_drafted += q->tree.n - 1;
+    q->stats.n_row += n_rows;
+    q->stats.n_drafted += n_rows - 1;
+    q->stats.n_pruned += n_rows - q->tree.n;
     q->stats.n_accepted += *n_drawn - 1;
     const uint64_t t3 = lv_now_ns();
 

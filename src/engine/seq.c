@@ -139,6 +139,29 @@ static enum lever_status prefill(lever_seq *q, uint32_t first, uint32_t end, str
     return LEVER_OK;
 }
 
+/* text[0 .. end) through the target and, beside its stream or behind it, through the draft. */
+static enum lever_status prompt_both(lever_seq *q, uint32_t end, struct lever_error *err)
+{
+    struct lever_engine *e = q->e;
+    struct lv_exec *x = &e->target.exec;
+    enum lever_status st;
+
+    if (!e->uses_draft)
+        return prefill(q, e->target.kv.n, end, err);
+    LV_TRY(lv_draft_prompt(&q->draft, q->text, end, err));
+    if (e->target.stream && !e->opt.no_overlap) {
+        x->idle = lv_draft_work;
+        x->idle_ctx = &q->draft;
+    }
+    st = prefill(q, e->target.kv.n, end, err);
+    x->idle = NULL;
+    if (st >= 0)
+        st = lv_draft_finish_prompt(&q->draft, err);
+    if (st < 0)
+        lv_draft_keep(&q->draft, q->n, NULL);
+    return st;
+}
+
 /* n tokens more of a prompt are text. */
 static void append_prompt(lever_seq *q, uint32_t n)
 {
@@ -166,7 +189,7 @@ enum lever_status lever_prompt(lever_seq *q, const int32_t *ids, size_t n, struc
     memcpy(q->text + q->n, ids, n * sizeof *ids);
     if (e->target.stream)
         lv_stream_start(e->target.stream);
-    const enum lever_status st = prefill(q, e->target.kv.n, q->n + (uint32_t)n, err);
+    const enum lever_status st = prompt_both(q, q->n + (uint32_t)n, err);
 
     q->stats.seconds_prefill += lv_seconds(lv_now_ns() - t0);
     if (st < 0) { /* keep the part that was computed as text, its last token as the root */
@@ -256,6 +279,8 @@ enum lever_status lever_rewind(lever_seq *q, size_t n, struct lever_error *err)
         return LV_FAIL(err, LEVER_E_ARG, "lever_rewind: %zu tokens; a sliding-window layer keeps only the last %d", n,
                        LV_KV_SLACK);
     q->n = left;
+    if (q->e->uses_draft)
+        LV_TRY(lv_draft_keep(&q->draft, left - 1, err));
     lv_candidates_rewind(q);
     q->fresh = false;
     q->ended = false;

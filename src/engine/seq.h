@@ -7,6 +7,7 @@
 #include "cost/cost.h"
 #include "draft/lookup.h"
 #include "engine/engine.h"
+#include "engine/peek.h"
 
 /* text[0 .. n) is the conversation. Between calls either the last row of a prefill is still at hand (`fresh`: its logits
  * give the next token), or the last token is the root: known, but not yet in the cache. */
@@ -31,7 +32,10 @@ struct lever_seq {
     uint32_t n_spec_rounds; /* since the last decision */
     struct lv_tree tree;
     int32_t map[LV_TREE_MAX]; /* tree node -> node of the draft's tree */
+    int32_t slot[LV_TREE_MAX]; /* of the KV cache, for each row */
+    uint32_t path_at[LV_TREE_MAX + 1];
     int32_t path[LV_TREE_MAX * (LV_TREE_MAX + 1) / 2]; /* of all nodes; a chain has most */
+    struct lv_peek peek;
     atomic_bool cancel;
     double run_tokens, run_seconds; /* of late: decayed sums */
     uint32_t run_rounds;
@@ -45,7 +49,9 @@ struct lever_seq {
     struct lever_stats stats;
 };
 
-/* round.c */
+/* round.c, verify.c */
+
+#define LV_BACKGROUND_BATCHES 200 /* most a pass can hide; the tree is full long before */
 
 /* "off", "chain", "tree" or "lookup" (a tree without a draft model). */
 const char *lv_round_mode(const struct lever_engine *e);
@@ -56,6 +62,12 @@ void lv_round_keep(struct lever_seq *q);
 /* Runs the tree's rows through the target: node i in slot i. A streamed head passes by once, now: it is applied to rows
  * first_head on, the last ones. */
 enum lever_status lv_round_verify(struct lever_seq *q, uint32_t first_head, struct lever_error *err);
+/* The device's rate from what was read between two moments. */
+void lv_round_learn_rate(struct lever_seq *q, const struct lv_reader_stats *a, const struct lv_reader_stats *b);
+/* Walks from the root: draw the target's own token, descend while it is in the tree. Writes what was drawn behind the
+ * text, and the rows that were visited. */
+enum lever_status lv_round_accept(struct lever_seq *q, uint32_t cap, uint32_t *n_drawn, int32_t *visited,
+                                  struct lever_error *err);
 /* Logits of one row of the last forward, if they are not there yet. */
 enum lever_status lv_round_head(struct lever_seq *q, uint32_t row, struct lever_error *err);
 /* Draws the token behind text[0 .. n) from a row whose logits are there. */

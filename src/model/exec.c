@@ -22,7 +22,8 @@ struct lv_exec_job {
     _Atomic uint32_t *n_used; /* [max_part] finished units of a streamed segment */
 
     const struct lv_op *op; /* [n_op] */
-    uint32_t n_op, n_rows;
+    uint32_t n_op;
+    _Atomic uint32_t n_rows; /* changes between ops: who is late may look, but finds that its op is over */
     uint32_t attn_rows, glu_cols;
     uint64_t began_ns;
     struct lv_kv *kv;
@@ -53,6 +54,33 @@ static uint64_t max_group_bytes(const struct lv_program *p)
         if (p->w[i].group_bytes > m)
             m = p->w[i].group_bytes;
     return m;
+}
+
+/* What every run needs: counters, and for each worker scratch and the largest logits it has seen. */
+static bool init_workers(struct lv_exec *x, uint64_t scratch_bytes, struct lv_arena *a)
+{
+    bool ok = true;
+
+    x->job = lv_arena_take(a, 1, sizeof *x->job);
+    _Atomic uint64_t *next = lv_arena_take(a, (uint64_t)LV_EXEC_MAX_PARTS * x->n_worker, sizeof *next);
+    _Atomic uint32_t *n_used = lv_arena_take(a, LV_EXEC_MAX_PARTS, sizeof *n_used);
+
+    x->scratch = lv_arena_take(a, x->n_worker, sizeof *x->scratch);
+    x->top = lv_arena_take(a, (uint64_t)x->n_worker * LV_HEAD_ROWS * LV_HEAD_TOP_MAX, sizeof *x->top);
+    x->n_top = lv_arena_take(a, (uint64_t)x->n_worker * LV_HEAD_ROWS, sizeof *x->n_top);
+    x->scratch_bytes = scratch_bytes;
+    for (uint32_t i = 0; i < x->n_worker; i++) {
+        uint8_t *m = lv_arena_take(a, x->scratch_bytes, 1);
+
+        ok = ok && m && x->scratch;
+        if (ok)
+            x->scratch[i] = m;
+    }
+    if (!ok || !x->job || !next || !n_used || !x->top || !x->n_top)
+        return false;
+    x->job->next = next;
+    x->job->n_used = n_used;
+    return true;
 }
 
 bool lv_exec_init(struct lv_exec *x, const struct lv_program *p, uint32_t n_worker, uint32_t max_rows, uint32_t n_ctx,
@@ -90,32 +118,31 @@ bool lv_exec_init(struct lv_exec *x, const struct lv_program *p, uint32_t n_work
         x->rope_cs[i] = lv_arena_take(a, (uint64_t)max_rows * s->n_rot, sizeof(float));
         ok = ok && x->rope_cs[i];
     }
-    x->job = lv_arena_take(a, 1, sizeof *x->job);
-    _Atomic uint64_t *next = lv_arena_take(a, (uint64_t)LV_EXEC_MAX_PARTS * n_worker, sizeof *next);
-    _Atomic uint32_t *n_used = lv_arena_take(a, LV_EXEC_MAX_PARTS, sizeof *n_used);
-
-    x->scratch = lv_arena_take(a, n_worker, sizeof *x->scratch);
-    x->top = lv_arena_take(a, (uint64_t)n_worker * LV_HEAD_ROWS * LV_HEAD_TOP_MAX, sizeof *x->top);
-    x->n_top = lv_arena_take(a, (uint64_t)n_worker * LV_HEAD_ROWS, sizeof *x->n_top);
-
     /* A worker repacks a group, holds its products (32 of each row), or holds attention scores; never two at once. */
     const uint64_t products = (uint64_t)n_act * LV_GROUP_ROWS * sizeof(float);
     const uint64_t repack = products + (streamed ? max_group_bytes(p) : 0);
     const uint64_t scores = lv_attn_scratch_bytes(p, n_ctx, n_slot);
 
-    x->scratch_bytes = repack > scores ? repack : scores;
-    for (uint32_t i = 0; i < n_worker; i++) {
-        uint8_t *m = lv_arena_take(a, x->scratch_bytes, 1);
+    ok &= init_workers(x, repack > scores ? repack : scores, a);
+    return ok;
+}
 
-        ok = ok && m && x->scratch;
-        if (ok)
-            x->scratch[i] = m;
-    }
-    if (!ok || !x->job || !next || !n_used || !x->top || !x->n_top)
-        return false;
-    x->job->next = next;
-    x->job->n_used = n_used;
-    return true;
+bool lv_exec_init_head(struct lv_exec *x, const struct lv_program *p, uint32_t n_worker, uint32_t max_rows,
+                       struct lv_arena *a)
+{
+    const uint32_t n_embd = p->shape.n_embd;
+    bool ok;
+
+    *x = (struct lv_exec){ .p = p, .max_rows = max_rows, .n_worker = n_worker };
+    x->stride[LV_BUF_X] = padded(n_embd);
+    x->stride[LV_BUF_LOGITS] = padded(2 * p->w[p->w_head].n_groups); /* of each group largest and sum */
+    x->buf[LV_BUF_X] = lv_arena_take(a, (uint64_t)max_rows * x->stride[LV_BUF_X], sizeof(float));
+    x->buf[LV_BUF_LOGITS] = lv_arena_take(a, (uint64_t)LV_HEAD_ROWS * x->stride[LV_BUF_LOGITS], sizeof(float));
+    x->norm = lv_arena_take(a, (uint64_t)LV_HEAD_ROWS * n_embd, sizeof(float));
+    ok = x->buf[LV_BUF_X] && x->buf[LV_BUF_LOGITS] && x->norm;
+    ok &= act_init(&x->act[LV_ACT_NORM], LV_HEAD_ROWS, n_embd, x->norm, n_embd, a);
+    ok &= init_workers(x, (uint64_t)LV_HEAD_ROWS * LV_GROUP_ROWS * sizeof(float), a);
+    return ok;
 }
 
 /* ---- one op ---------------------------------------------------------------------- */
@@ -175,6 +202,8 @@ static void begin_op(struct lv_exec *x, uint64_t serial, uint32_t i_op)
 {
     struct lv_exec_job *j = x->job;
 
+    if (x->between && j->pass && i_op && i_op < j->n_op)
+        x->between(x->between_ctx, i_op);
     if (i_op < j->n_op) {
         const struct lv_op *op = &j->op[i_op];
         const uint32_t n_part = op->kind == LV_OP_MATMUL ? op->mm.n_part : 1;
@@ -434,6 +463,25 @@ static void begin(struct lv_exec *x, const struct lv_op *op, uint32_t n_op, stru
     j->glu_cols = padded((n_ff + n_piece - 1) / n_piece);
     atomic_store(&j->stop, false);
     begin_op(x, serial + 1, 0);
+}
+
+void lv_exec_keep_rows(struct lv_exec *x, const uint32_t *keep, const struct lv_pass *pass)
+{
+    static const enum lv_buf live[] = { LV_BUF_X, LV_BUF_T };
+    struct lv_exec_job *j = x->job;
+
+    for (uint32_t i = 0; i < pass->n_rows; i++) {
+        assert(keep[i] >= i && keep[i] < j->n_rows);
+        if (keep[i] == i)
+            continue;
+        for (uint32_t b = 0; b < 2; b++)
+            memcpy(lv_exec_row(x, live[b], i), lv_exec_row(x, live[b], keep[i]), x->stride[live[b]] * sizeof(float));
+        for (uint32_t r = 0; r < x->p->n_rope; r++)
+            memcpy(x->rope_cs[r] + (size_t)i * x->p->shape.n_rot, x->rope_cs[r] + (size_t)keep[i] * x->p->shape.n_rot,
+                   x->p->shape.n_rot * sizeof(float));
+    }
+    j->pass = pass;
+    atomic_store(&j->n_rows, pass->n_rows);
 }
 
 enum lever_status lv_exec_result(struct lv_exec *x, struct lever_error *err)

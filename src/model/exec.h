@@ -81,6 +81,10 @@ struct lv_exec {
     /* Called by a worker whose op waits for the stream: background work, at most a chunk of it. False: none. */
     bool (*idle)(void *ctx, unsigned worker);
     void *idle_ctx;
+    /* Called before op i_op of a forward, i_op > 0, while no worker holds a part of the run: rows may be looked at, and
+     * dropped by lv_exec_keep_rows. NULL: none. */
+    void (*between)(void *ctx, uint32_t i_op);
+    void *between_ctx;
 
     uint32_t max_rows, n_ctx;
     float *buf[LV_BUF_COUNT];       /* [max_rows][stride] */
@@ -108,6 +112,15 @@ struct lv_exec {
  * n_slot: tree slots of the KV cache it will be used with;  streamed: some weights will not be pinned, so workers need room to repack a group. */
 bool lv_exec_init(struct lv_exec *x, const struct lv_program *p, uint32_t n_worker, uint32_t max_rows, uint32_t n_ctx,
                   uint32_t n_slot, bool streamed, struct lv_arena *a);
+
+/* The same for heads alone, of rows that someone puts into LV_BUF_X, with n_top only. x->event, k, pool and cancel are to
+ * be set as for the other. */
+bool lv_exec_init_head(struct lv_exec *x, const struct lv_program *p, uint32_t n_worker, uint32_t max_rows,
+                       struct lv_arena *a);
+
+/* In `between`, before an op of kind LV_OP_NORM: the rest of the run is over rows keep[0] < keep[1] < .. alone, which
+ * become rows 0 .. n - 1. pass: the same for them; it and keep's rows' slots stay until the run ends. */
+void lv_exec_keep_rows(struct lv_exec *x, const uint32_t *keep, const struct lv_pass *pass);
 
 /* Runs the body of the program over the pass. Before: rows of LV_BUF_X hold the scaled embeddings.
  * After LEVER_OK: LV_BUF_X holds the residual stream of every row, the slots hold their K and V.

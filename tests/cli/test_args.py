@@ -87,8 +87,7 @@ class Options(Case):
             self.run_error("--logit-bias", value, says="--logit-bias: found \"%s\"" % value)
 
     def test_what_this_build_lacks(self):
-        for args in (["--prune", "on"], ["--draft-layers", "4"]):
-            self.run_error(*args, says="not available in this build")
+        self.run_error("--draft-layers", "4", says="not available in this build")
         self.run_error("--speculation", "fast", says="expected auto|off|chain|tree")
         for value in ("x1", "0", "-5", "q8", "1e3"):
             self.run_error("--draft-head", value, says="--draft-head: found \"%s\", expected auto, full, q4" % value)

@@ -27,6 +27,7 @@ SETTINGS = {
     "ring": [None, "4M", "9M", "16M", "48M"],
     "slot": [None, "256K", "700K", "1M", "2M", "4M"],
     "sidecar": [True, False],
+    "prune": ["on", "off"],
     "sampling": list(SAMPLING),
 }
 
@@ -49,7 +50,7 @@ def arguments(cell, sidecar):
     for name, value in (("--memory", memory), ("--ring", cell["ring"]), ("--slot", cell["slot"])):
         if value:
             args += [name, value]
-    return args + (["-md", DRAFT, "--speculation", draft] if draft else [])
+    return args + (["-md", DRAFT, "--speculation", draft, "--prune", cell["prune"]] if draft else [])
 
 
 def run(lever, args):

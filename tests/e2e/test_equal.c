@@ -12,6 +12,7 @@
 #include <lever/lever.h>
 
 #include "base/rng.h"
+#include "engine/seq.h"
 #include "ref/tiny.h"
 
 #define N_GEN 48
@@ -26,7 +27,7 @@ struct cell {
     uint64_t memory, ring, slot;
     enum lever_reader reader;
     enum lever_speculation mode;
-    bool no_overlap;
+    bool no_overlap, no_peek, prune, slow;
     uint32_t tree_rows, draft_head;
     size_t cap; /* tokens a step may hand out */
 };
@@ -35,12 +36,23 @@ struct run {
     int32_t ids[N_GEN];
     uint32_t n;
     struct lever_stats stats;
+    uint64_t n_looks; /* at rows in a late layer */
 };
 
 static bool fail(const char *what, const struct lever_error *err)
 {
     printf("FAIL %s: %s\n", what, err->message);
     return false;
+}
+
+/* A device slow enough that workers have time for background work. */
+static int64_t slow_pread(void *ctx, int fd, void *buf, uint64_t len, uint64_t off)
+{
+    const ssize_t n = pread(fd, buf, len, (off_t)off);
+
+    (void)ctx;
+    usleep(500);
+    return n;
 }
 
 static bool generate(const char *target, const struct cell *c, const struct lever_sampling *s, const int32_t *prompt,
@@ -64,10 +76,14 @@ static bool generate(const char *target, const struct cell *c, const struct leve
     opt.spec_draft_n_max = c->k;
     opt.speculation = c->mode;
     opt.no_overlap = c->no_overlap;
+    opt.no_peek = c->no_peek;
+    opt.prune = c->prune;
     opt.tree_rows = c->tree_rows;
     opt.draft_head = c->draft_head;
     *out = (struct run){ .stats = { .size = sizeof out->stats } };
-    if (lever_open(&e, &opt, &err) < 0 || lever_seq_new(e, s, &q, &err) < 0)
+    const struct lv_io_ops slow = { .pread = slow_pread };
+
+    if (lv_engine_open_hooked(&e, &opt, c->slow ? &slow : NULL, &err) < 0 || lever_seq_new(e, s, &q, &err) < 0)
         ok = fail("open", &err);
     else
         ok = lever_prompt(q, prompt, N_PROMPT, &err) >= 0 || fail("prompt", &err);
@@ -82,6 +98,7 @@ static bool generate(const char *target, const struct cell *c, const struct leve
     }
     if (ok)
         lever_stats(e, q, &out->stats);
+    out->n_looks = ok ? q->peek.n_looks : 0;
     lever_seq_free(q);
     lever_close(e);
     return ok;
@@ -110,7 +127,7 @@ static void random_sampling(struct lv_rng *r, unsigned i, struct lever_sampling 
     s->top_k = i % 2 ? (int32_t)(5 + lv_rng_below(r, 60)) : 0;
     s->top_p = i % 3 ? 0.9f : 1.0f;
     s->min_p = i % 3 == 2 ? 0.02f : 0.0f;
-    s->repeat_penalty = i % 2 ? 1.1f : 1.0f;
+    s->repeat_penalty = i == 1 ? 1.1f : 1.0f;
     s->presence_penalty = i == 4 ? 0.3f : 0.0f;
 }
 
@@ -135,16 +152,33 @@ static uint64_t least_memory(const char *target, const struct cell *c)
     return err.least_memory + (1 << 20);
 }
 
+/* What target and draft take together when all is resident. */
+static uint64_t whole_memory(const char *target, const struct cell *c)
+{
+    struct lever_options opt;
+    struct lever_error err = { 0 };
+    struct lever_plan_report report = { .size = sizeof report };
+
+    lever_options_default(&opt, sizeof opt);
+    opt.target_path = target;
+    opt.draft_path = c->draft;
+    opt.speculation = LEVER_SPEC_TREE;
+    opt.draft_head = c->draft_head;
+    opt.n_ctx = 256;
+    opt.n_threads = c->threads;
+    return lever_plan(&opt, &report, &err) >= 0 ? report.total : 0;
+}
+
 int main(int argc, char **argv)
 {
-    struct tiny_spec target = { .arch = LV_ARCH_QWEN2, .n_layer = 8, .n_embd = 256, .n_ff = 1024, .n_head = 8,
+    struct tiny_spec target = { .arch = LV_ARCH_QWEN2, .n_layer = 12, .n_embd = 256, .n_ff = 1024, .n_head = 8,
                                 .n_head_kv = 2, .n_vocab = 512, .type = TINY_ALL(LV_TYPE_Q4_K), .seed = 3 };
     static const float jitter[] = { 0.02f, 0.1f, 0.4f };
     char path[4][600];
     struct lever_error err;
     int32_t prompt[N_PROMPT];
     unsigned n_cell = 0, n_bad = 0, n_streamed = 0, n_accepted = 0, n_rejected = 0,
-             n_lookup = 0;
+             n_lookup = 0, n_pruned = 0, n_looks = 0;
 
     if (argc < 2)
         return 2;
@@ -184,6 +218,9 @@ int main(int argc, char **argv)
                               .reader = (enum lever_reader)lv_rng_below(&rng, 3),
                               .mode = (enum lever_speculation)lv_rng_below(&rng, 4),
                               .no_overlap = lv_rng_below(&rng, 3) == 0,
+                              .no_peek = lv_rng_below(&rng, 4) == 0,
+                              .prune = lv_rng_below(&rng, 4) > 0,
+                              .slow = lv_rng_below(&rng, 2) > 0,
                               .tree_rows = lv_rng_below(&rng, 2) ? 0 : 2 + lv_rng_below(&rng, 254),
                               .draft_head = head[lv_rng_below(&rng, 4)],
                               .cap = 1 + lv_rng_below(&rng, 40) };
@@ -194,8 +231,18 @@ int main(int argc, char **argv)
                 c.ring = c.slot * (2 + lv_rng_below(&rng, 6));
                 c.memory = least_memory(path[0], &c) + ((uint64_t)lv_rng_below(&rng, 8) << 20);
             }
-            snprintf(what, sizeof what, "sampling %u, mode %d, overlap %d, rows %u, draft %u, k %u, %u threads, memory %llu, ring %llu, slot %llu, cap %zu",
-                     is, c.mode, !c.no_overlap, c.tree_rows, d, c.k, c.threads, (unsigned long long)c.memory, (unsigned long long)c.ring,
+            if (i >= 20) { /* always reached: drafting and looking ahead beside a slow stream */
+                c.mode = LEVER_SPEC_TREE;
+                c.no_overlap = c.no_peek = false;
+                c.prune = c.slow = true;
+                c.draft = path[1 + i % 2];
+                c.slot = 65536;
+                c.ring = 4 * c.slot;
+            }
+            if (i >= 20 || (c.memory && d && lv_rng_below(&rng, 2))) /* both, and a stream */
+                c.memory = whole_memory(path[0], &c) - ((uint64_t)(1 + lv_rng_below(&rng, 3)) << 20);
+            snprintf(what, sizeof what, "sampling %u, mode %d, overlap %d, peek %d, prune %d, rows %u, draft %u, k %u, %u threads, memory %llu, ring %llu, slot %llu, cap %zu",
+                     is, c.mode, !c.no_overlap, !c.no_peek, c.prune, c.tree_rows, d, c.k, c.threads, (unsigned long long)c.memory, (unsigned long long)c.ring,
                      (unsigned long long)c.slot, c.cap);
             if (!generate(path[0], &c, &sampling, prompt, &got) || !same(&got, &want, what)) {
                 printf("     in cell: %s\n", what);
@@ -203,16 +250,18 @@ int main(int argc, char **argv)
             }
             n_streamed += got.stats.streamed_bytes > 0;
             n_accepted += (unsigned)got.stats.n_accepted;
+            n_pruned += (unsigned)got.stats.n_pruned;
+            n_looks += (unsigned)got.n_looks;
             n_lookup += (unsigned)got.stats.n_lookup_accepted;
             n_rejected += (unsigned)(got.stats.n_drafted - got.stats.n_accepted);
         }
     }
     for (unsigned i = 0; i < 4; i++)
         remove(path[i]);
-    printf("%u cells, %u failures; %u streamed, %u tokens accepted, %u of them from lookup alone, %u rejected\n", n_cell,
-           n_bad, n_streamed, n_accepted, n_lookup, n_rejected);
-    if (!n_streamed || !n_accepted || !n_lookup || !n_rejected) {
-        printf("FAIL the matrix does not reach streaming, acceptance, lookup and rejection\n");
+    printf("%u cells, %u failures; %u streamed, %u tokens accepted, %u of them from lookup alone, %u rejected, %u looks, %u pruned\n",
+           n_cell, n_bad, n_streamed, n_accepted, n_lookup, n_rejected, n_looks, n_pruned);
+    if (!n_streamed || !n_accepted || !n_lookup || !n_rejected || !n_pruned) {
+        printf("FAIL the matrix does not reach streaming, acceptance, lookup, rejection and pruning\n");
         return 1;
     }
     return n_bad ? 1 : 0;

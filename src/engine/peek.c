@@ -1,0 +1,309 @@
+#include "engine/peek.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "engine/seq.h"
+
+#define AT 0.875       /* of the layers: later it is surer, and helps less */
+#define MIN_CUT 4      /* rows; fewer are not worth the move */
+#define MIN_PATH 1e-3f /* of a path: less is not worth a node */
+
+enum state { OFF, WAIT, COPIED, HEAD, DONE };
+
+bool lv_peek_wanted(const struct lever_options *opt)
+{
+    return !opt->no_peek && !opt->no_overlap && (opt->speculation == LEVER_SPEC_AUTO || opt->speculation == LEVER_SPEC_TREE);
+}
+
+/* ---- rows ---------------------------------------------------------------------------- */
+
+/* The pass for rows keep[0 .. n): slots and paths move together. In place: rows only move down. */
+static void keep_pass(lever_seq *q, uint32_t n)
+{
+    struct lv_peek *k = &q->peek;
+    uint32_t at = 0;
+
+    for (uint32_t i = 0; i < n; i++) {
+        const uint32_t from = q->path_at[k->keep[i]], len = q->path_at[k->keep[i] + 1] - from;
+
+        memmove(q->path + at, q->path + from, len * sizeof *q->path);
+        q->slot[i] = q->slot[k->keep[i]];
+        q->path_at[i] = at; /* at or before from: later rows still find theirs */
+        at += len;
+    }
+    q->path_at[n] = at;
+    k->pass = (struct lv_pass){ .n_rows = n, .slot = q->slot, .path_at = q->path_at, .path = q->path };
+}
+
+/* Between ops: copies the rows for the head, and drops those that are not worth the rest. */
+static void between(void *seq, uint32_t i_op)
+{
+    lever_seq *q = seq;
+    struct lv_peek *k = &q->peek;
+    struct lv_exec *x = &q->e->target.exec;
+    bool ready = true;
+
+    if (i_op == k->i_op) {
+        for (uint32_t i = 0; i < k->n_row; i++)
+            memcpy(lv_exec_row(&q->e->target.peek, LV_BUF_X, i), lv_exec_row(x, LV_BUF_X, i),
+                   x->p->shape.n_embd * sizeof(float));
+        atomic_store(&k->state, COPIED);
+    } else if (i_op > k->i_op && x->p->op[i_op].kind == LV_OP_NORM &&
+               atomic_compare_exchange_strong(&k->cut, &ready, false)) {
+        const uint32_t n = k->pass.n_rows;
+
+        keep_pass(q, n);
+        lv_exec_keep_rows(x, k->keep, &k->pass);
+        k->pruned = true;
+    }
+}
+
+/* The next rows to look at: a node and below it the draft's first choices. */
+static void set_batch(lever_seq *q, int32_t node)
+{
+    struct lv_peek *k = &q->peek;
+
+    k->n_batch = 0;
+    while (node >= 0 && k->n_batch < LV_HEAD_ROWS && k->n_known + k->n_batch < LV_PEEK_ROWS) {
+        int32_t child = -1;
+
+        k->batch[k->n_batch++] = (uint32_t)node;
+        for (uint32_t i = (uint32_t)node + 1; i < q->tree.n && child < 0; i++)
+            if (q->tree.parent[i] == node)
+                child = (int32_t)i;
+        node = child;
+    }
+}
+
+void lv_peek_begin(lever_seq *q)
+{
+    struct lv_peek *k = &q->peek;
+    struct lever_engine *e = q->e;
+    const struct lv_program *p = e->target.program;
+    const uint32_t layer = (uint32_t)(AT * p->shape.n_layer);
+
+    k->calib = &e->learned.peek[q->sampler.temperature > 0.0f];
+    k->n_known = 0;
+    k->pruned = false;
+    if (!e->target.peek.max_rows || q->tree.n < 2 || !lv_sampler_rank_head(&q->sampler, LV_PEEK_TOKENS).n_top)
+        return;
+    k->i_op = 0;
+    for (uint32_t i = 0; i + 1 < p->n_op && !k->i_op; i++)
+        if (p->op[i].layer == layer && p->op[i].kind == LV_OP_NORM)
+            k->i_op = i + 1; /* then the residual stream holds all of the layer before */
+    if (!k->i_op)
+        return;
+    k->n_row = q->tree.n;
+    k->row_seconds = lv_cost_compute(&q->cost, q->tree.n) / q->tree.n * (1.0 - AT);
+    k->rate = q->last.rate;
+    atomic_store(&k->cut, false);
+    set_batch(q, 0);
+    atomic_store(&k->state, WAIT);
+    e->target.peek.cancel = e->target.exec.cancel;
+    e->target.exec.between_ctx = q;
+    e->target.exec.between = between;
+}
+
+/* ---- what was seen ------------------------------------------------------------------- */
+
+/* Whether a row's node is still there: the least probable give way when the draft's tree is full. */
+static bool is_there(const lever_seq *q, uint32_t row)
+{
+    const struct lv_grow_node *v = &q->draft.grow.node[q->map[row]];
+
+    return v->state != LV_GROW_FREE && !v->doomed && v->token == q->tree.token[row] &&
+           (row == 0 || v->parent == q->map[q->tree.parent[row]]);
+}
+
+/* The children of a node get the probabilities that were seen; those that were not named share the rest. */
+static void set_children(lever_seq *q, const struct lv_peek_row *r)
+{
+    struct lv_grow *g = &q->draft.grow;
+    const int32_t node = q->map[r->row];
+    float p[LV_PEEK_TOKENS], rest = 1.0f, others = 0.0f;
+
+    lv_calib_siblings(q->peek.calib, r->raw, r->n, 1, p);
+    for (uint32_t i = 0; i < r->n; i++)
+        rest -= p[i];
+    rest = rest > 1e-5f ? rest : 1e-5f;
+    for (int pass = 0; pass < 2; pass++) /* first their sum, then their shares */
+        for (int32_t c = 0; c < LV_GROW_MAX; c++) {
+            const struct lv_grow_node *v = &g->node[c];
+            bool named = false;
+
+            if (v->state == LV_GROW_FREE || v->parent != node || v->doomed)
+                continue;
+            for (uint32_t i = 0; i < r->n; i++)
+                named = named || v->token == r->token[i];
+            if (named)
+                continue;
+            const float own = expf(v->lp - g->node[node].lp);
+
+            if (pass == 0)
+                others += own;
+            else if (others > rest)
+                lv_grow_set_p(g, c, own * rest / others > 1e-9f ? own * rest / others : 1e-9f);
+        }
+    for (uint32_t i = 0; i < r->n; i++) {
+        if (lv_tok_is_end(q->e->tok, r->token[i]) || lv_grow_p(g, node) * p[i] < MIN_PATH)
+            continue;
+        const int32_t c = lv_grow_add(g, node, r->token[i], p[i], (uint8_t)i);
+
+        if (c < 0)
+            continue;
+        lv_grow_set_p(g, c, p[i]);
+        g->node[c].peek_p = r->raw[i];
+    }
+    g->node[node].peeked = true;
+}
+
+/* Rows whose path has become too improbable for what the remaining layers cost. A child is never likelier than its parent, so
+ * ancestors stay; so does the likeliest path. Cancelled when it would leave nothing but the root. */
+static void plan_cut(lever_seq *q)
+{
+    const struct lv_grow *g = &q->draft.grow;
+    struct lv_peek *k = &q->peek;
+    const double least = k->rate * k->row_seconds;
+    uint32_t n = 0;
+    bool kept[LV_TREE_MAX];
+
+    if (!q->e->opt.prune)
+        return;
+    for (uint32_t i = 0; i < k->n_row; i++) {
+        kept[i] = i == 0 || (kept[q->tree.parent[i]] && is_there(q, i) && (double)lv_grow_p(g, q->map[i]) >= least);
+        if (kept[i])
+            k->keep[n++] = i;
+    }
+    if (n < 2 || n + MIN_CUT > k->n_row)
+        return;
+    k->pass.n_rows = n;
+    atomic_store(&k->cut, true);
+}
+
+static void read_batch(lever_seq *q)
+{
+    struct lv_peek *k = &q->peek;
+    struct lv_exec *x = &q->e->target.peek;
+    struct lv_top top[LV_HEAD_TOP_MAX];
+    int32_t at = -1; /* the row that the seen path leads on to */
+
+    for (uint32_t i = 0; i < k->n_batch; i++) {
+        struct lv_peek_row *r = &k->known[k->n_known++];
+        const uint32_t n = lv_exec_top(x, i, top);
+
+        r->row = k->batch[i];
+        r->n = lv_sampler_rank_top(&q->sampler, top, n, x->head.sharpen > 0.0f ? lv_exec_mass(x, i) : 0.0,
+                                   q->n + q->tree.depth[r->row], q->scratch, LV_PEEK_TOKENS, r->token, r->raw);
+        if (is_there(q, r->row))
+            set_children(q, r);
+        if (r->n && (i == 0 || at == (int32_t)r->row))
+            at = lv_tree_child(&q->tree, (int32_t)r->row, r->token[0]);
+    }
+    for (uint32_t i = 0; i < k->n_known && at >= 0; i++)
+        if (k->known[i].row == (uint32_t)at)
+            at = -1; /* seen before */
+    k->n_batch = 0;
+    if (at >= 0)
+        set_batch(q, at);
+    if (!atomic_load(&q->draft.quota)) /* there is something to expand again */
+        lv_draft_allow(&q->draft, LV_BACKGROUND_BATCHES);
+    if (k->n_batch) {
+        atomic_store(&k->state, COPIED);
+        return;
+    }
+    plan_cut(q);
+    atomic_store(&k->state, DONE);
+}
+
+bool lv_peek_work(lever_seq *q, unsigned worker)
+{
+    struct lv_peek *k = &q->peek;
+    struct lv_exec *x = &q->e->target.peek;
+    const int state = atomic_load(&k->state);
+    bool did = false;
+
+    if (state != COPIED && state != HEAD)
+        return false;
+    if (state == HEAD) {
+        const enum lv_work w = lv_exec_work(x, worker);
+
+        if (w != LV_WORK_END)
+            return w == LV_WORK_CHUNK;
+    }
+    if (pthread_mutex_trylock(&q->draft.lock) != 0)
+        return false;
+    if (atomic_load(&k->state) == COPIED) {
+        lv_exec_begin_head(x, k->batch, k->n_batch, lv_sampler_rank_head(&q->sampler, LV_PEEK_TOKENS));
+        k->n_looks += k->n_batch;
+        atomic_store(&k->state, HEAD);
+        did = true;
+    } else if (atomic_load(&k->state) == HEAD) {
+        const enum lv_work w = lv_exec_work(x, worker); /* the next batch may have begun meanwhile */
+
+        did = w == LV_WORK_CHUNK || w == LV_WORK_END;
+        if (w == LV_WORK_END && lv_exec_result(x, NULL) >= 0)
+            read_batch(q);
+        else if (w == LV_WORK_END)
+            atomic_store(&k->state, DONE);
+    }
+    pthread_mutex_unlock(&q->draft.lock);
+    lv_event_bump(x->event);
+    return did;
+}
+
+/* ---- after the pass --------------------------------------------------------------------- */
+
+/* The tree of the rows that are left. Where each went: place. */
+static void cut_tree(lever_seq *q, int32_t *place)
+{
+    struct lv_peek *k = &q->peek;
+    struct lv_tree *t = &q->tree;
+
+    for (uint32_t i = 0; i < k->n_row; i++)
+        place[i] = -1;
+    for (uint32_t i = 0; i < k->pass.n_rows; i++) {
+        const uint32_t from = k->keep[i];
+
+        place[from] = (int32_t)i;
+        t->token[i] = t->token[from];
+        t->depth[i] = t->depth[from];
+        t->parent[i] = i ? place[t->parent[from]] : -1;
+        q->map[i] = q->map[from];
+    }
+    t->n = k->pass.n_rows;
+}
+
+double lv_peek_end(lever_seq *q)
+{
+    struct lv_peek *k = &q->peek;
+    int32_t place[LV_TREE_MAX];
+    uint32_t n = 0;
+
+    q->e->target.exec.between = NULL;
+    atomic_store(&k->state, OFF);
+    if (!k->pruned)
+        return 0.0;
+    cut_tree(q, place);
+    for (uint32_t i = 0; i < k->n_known; i++)
+        if (place[k->known[i].row] >= 0) {
+            k->known[n] = k->known[i];
+            k->known[n++].row = (uint32_t)place[k->known[i].row];
+        }
+    k->n_known = n;
+    k->pruned = false;
+    return (k->n_row - q->tree.n) * (1.0 - AT);
+}
+
+void lv_peek_learn(lever_seq *q, const int32_t *visited, uint32_t n)
+{
+    const struct lv_peek *k = &q->peek;
+
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t j = 0; j < k->n_known; j++)
+            if (k->known[j].row == (uint32_t)visited[i])
+                for (uint32_t c = 0; c < k->known[j].n; c++)
+                    lv_calib_learn(k->calib, k->known[j].raw[c], c, 1, k->known[j].token[c] == q->text[q->n + i]);
+    if (k->n_known)
+        lv_calib_fit(q->peek.calib);
+}
