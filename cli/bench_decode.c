@@ -276,30 +276,69 @@ static uint64_t replay(const struct agreement *g, uint32_t k)
     return n_round;
 }
 
-static double round_seconds(const json_t *run)
+/* Rounds of a chain: drafting, and the rest of a round. */
+struct chain_time {
+    double draft, rest;
+    bool streamed;
+};
+
+static struct chain_time round_time(const json_t *run)
 {
     const double rounds = json_number_value(json_object_get(run, "rounds"));
+    const json_t *spec = json_object_get(run, "speculation");
+    struct chain_time t = { 0, 0, json_number_value(json_object_get(json_object_get(run, "bytes"), "streamed")) > 0 };
 
-    return rounds > 0 ? json_number_value(json_object_get(json_object_get(run, "seconds"), "decode")) / rounds : 0;
+    if (!(rounds > 0))
+        return t;
+    t.draft = json_number_value(json_object_get(spec, "exposed_draft_seconds")) / rounds;
+    t.rest = json_number_value(json_object_get(json_object_get(run, "seconds"), "decode")) / rounds - t.draft;
+    return t;
 }
 
-/* Seconds a round for each length, from the first prompt. seconds[N_K - 1] is known. */
-static enum lever_status time_rounds(const struct bench *b, double seconds[N_K], struct lever_error *err)
+static int rising(const void *a, const void *b)
 {
+    const double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* A round of each length on the first prompt; that of the longest is known from every task's. Where the target is streamed
+ * the rest of a round does not depend on a chain's length, but the device drifts within minutes, so the median of all runs
+ * stands for each. */
+static enum lever_status time_rounds(const struct bench *b, const struct chain_time longest[], double seconds[N_K],
+                                     struct lever_error *err)
+{
+    double draft[N_K] = { 0 }, rest[N_K + LV_BENCH_CAP_TASK], all[N_K + LV_BENCH_CAP_TASK];
+    bool streamed = false;
+    size_t n = 0;
+
+    for (uint32_t t = 0; t < b->prompts.n_task; t++) {
+        draft[N_K - 1] += longest[t].draft / b->prompts.n_task;
+        rest[N_K - 1 + t] = longest[t].rest;
+        streamed = streamed || longest[t].streamed;
+    }
     for (size_t i = 0; i + 1 < N_K; i++) {
+        struct chain_time t;
         json_t *o;
 
         if (run(b, "chain", chain_k[i], 0, b->n < K_PROBE_TOK ? b->n : K_PROBE_TOK, NULL, &o, err) < 0)
             return err->status;
-        seconds[i] = round_seconds(o);
-        lv_say("chain %" PRIu32 ": %.3f s a round", chain_k[i], seconds[i]);
+        t = round_time(o);
         json_decref(o);
+        draft[i] = t.draft;
+        rest[i] = t.rest;
+        lv_say("chain %" PRIu32 ": %.3f s a round, %.3f of them drafting", chain_k[i], t.draft + t.rest, t.draft);
     }
+    for (size_t i = 0; i < N_K - 1 + b->prompts.n_task; i++)
+        all[n++] = rest[i];
+    qsort(all, n, sizeof *all, rising);
+    for (size_t i = 0; i < N_K; i++)
+        seconds[i] = draft[i] + (streamed ? all[n / 2] : rest[i]);
     return LEVER_OK;
 }
 
-/* The longest chain on the first prompt of each task: agreements, and seconds of its round from the first of all. */
-static enum lever_status trace_tasks(const struct bench *b, struct agreement *g, double *seconds,
+/* The longest chain on the first prompt of each task: agreements, and times of a round. */
+static enum lever_status trace_tasks(const struct bench *b, struct agreement *g, struct chain_time *time,
                                      struct lever_error *err)
 {
     for (uint32_t t = 0; t < b->prompts.n_task; t++) {
@@ -314,8 +353,7 @@ static enum lever_status trace_tasks(const struct bench *b, struct agreement *g,
             i++;
         if ((st = run(b, "chain", chain_k[N_K - 1], i, b->n, trace, &o, err)) >= 0) {
             st = read_agreement(trace, &g[t], b->n, err);
-            if (i == 0)
-                *seconds = round_seconds(o);
+            time[t] = round_time(o);
             json_decref(o);
         }
         fclose(trace);
@@ -338,6 +376,7 @@ static bool any_agreement(const struct bench *b, const struct agreement *g)
 static enum lever_status choose_k(const struct bench *b, size_t *best, struct lever_error *err)
 {
     struct agreement g[LV_BENCH_CAP_TASK] = { { NULL, 0 } };
+    struct chain_time longest[LV_BENCH_CAP_TASK] = { { 0, 0, false } };
     double seconds[N_K] = { 0 }, least = 0;
     enum lever_status st = LEVER_OK;
 
@@ -346,11 +385,11 @@ static enum lever_status choose_k(const struct bench *b, size_t *best, struct le
             st = lv_cli_fail(err, LEVER_E_NOMEM, "no memory for a trace");
     *best = 0;
     if (st >= 0)
-        st = trace_tasks(b, g, &seconds[N_K - 1], err);
+        st = trace_tasks(b, g, longest, err);
     if (st >= 0 && !any_agreement(b, g))
         goto out;
     if (st >= 0)
-        st = time_rounds(b, seconds, err);
+        st = time_rounds(b, longest, seconds, err);
     for (size_t i = 0; i < N_K && st >= 0; i++) {
         double cost = 0; /* seconds a token, each task weighing the same */
 

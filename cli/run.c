@@ -140,7 +140,7 @@ static json_t *result_json(const struct output *o, const struct lever_stats *s, 
 
     return json_pack(
         "{s:o, s:o, s:s, s:o, s:o, s:{s:o, s:o, s:o}, s:o, s:o, s:o, s:o, s:{s:o, s:o}, s:{s:o, s:o}, s:{s:o, s:o, s:o},"
-        " s:{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}, s:o, s:o, s:o, s:s}",
+        " s:{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}, s:o, s:o, s:o, s:s}",
         "text", lv_json_text(o->text.bytes ? o->text.bytes : "", o->text.n_bytes),
         "ids", lv_json_ids(o->ids, o->n_ids),
         "finish_reason", o->finish,
@@ -172,6 +172,8 @@ static json_t *result_json(const struct output *o, const struct lever_stats *s, 
             "lookup_accepted", lv_json_uint(s->n_lookup_accepted),
             "bonus_in_tree", lv_json_uint(s->n_bonus_in_tree),
             "bonus_by_peek", lv_json_uint(s->n_bonus_by_peek),
+            "rested", lv_json_uint(s->n_rested),
+            "note", s->speculation_note ? lv_json_str(s->speculation_note) : json_null(),
             "exposed_draft_seconds", lv_json_real(s->seconds_draft),
             "embed_wait_seconds", lv_json_real(s->seconds_embed_wait),
         "reader", lv_json_str(s->reader),
@@ -189,6 +191,8 @@ static void put_summary(const struct output *o, const struct lever_stats *s, siz
            o->n_ids, s->seconds_decode, ratio((double)o->n_made, s->seconds_decode),
            ratio((double)o->n_made, (double)s->n_round), s->speculation ? s->speculation : "off", n_prompt,
            s->seconds_prefill, s->seconds_load);
+    if (s->n_rested)
+        lv_say("%" PRIu64 " rounds without drafting; %s", s->n_rested, s->speculation_note);
     lv_say("memory peak %s%s%s; %s streamed (%s reads); %s kernels", lv_size_text(peak, s->peak_rss),
            bounded ? " of " : "", bounded ? lv_size_text(budget, s->memory_budget) : "",
            lv_size_text(streamed, s->streamed_bytes), s->reader ? s->reader : "no", s->kernels ? s->kernels : "no");

@@ -284,6 +284,8 @@ struct lever_stats {
     double seconds_stream_wait;     /* decode: a worker without anything to do but wait for the stream, mean of all */
     double expected_tokens;         /* that the verified trees promised, by calibrated probabilities */
     double seconds_predicted;       /* of all rounds, by the cost model, exposed drafting included */
+    uint64_t n_rested;              /* rounds without drafting because it had measured slower */
+    const char *speculation_note;   /* why less was drafted than asked for; NULL: it was not. Lives as long as engine and seq */
     uint64_t n_bonus_by_peek;       /* of n_bonus_in_tree: only a late layer of the target had named it */
 };
 

@@ -223,11 +223,8 @@ static enum lever_status plan_memory(struct lever_engine *e, struct lever_error 
                  e->draft.program->shape.n_vocab);
         say(e, LEVER_LOG_INFO, line);
     }
-    if (want_draft && !e->uses_draft)
-        say(e, LEVER_LOG_WARN,
-            e->plan.draft_loses
-                ? "decoding without the draft: its memory serves better for weights (--speculation tree keeps it)"
-                : "the draft does not fit the memory budget beside the target: decoding without it");
+    if (lv_engine_no_draft(e))
+        say(e, LEVER_LOG_WARN, lv_engine_no_draft(e));
     for (uint32_t i = 0; i < e->plan.n_item; i++) {
         snprintf(line, sizeof line, "plan: %-28s %8.1f MiB", e->plan.item[i].name,
                  (double)e->plan.item[i].bytes / 1048576.0);
@@ -237,6 +234,15 @@ static enum lever_status plan_memory(struct lever_engine *e, struct lever_error 
              (double)e->plan.total / 1048576.0, (double)e->plan.streamed_bytes / 1048576.0);
     say(e, LEVER_LOG_INFO, line);
     return LEVER_OK;
+}
+
+const char *lv_engine_no_draft(const struct lever_engine *e)
+{
+    if (!e->has_draft || e->uses_draft || e->opt.speculation == LEVER_SPEC_OFF)
+        return NULL;
+    return e->plan.draft_loses
+               ? "decoding without the draft: its memory serves better for weights (--speculation tree keeps it)"
+               : "the draft does not fit the memory budget beside the target: decoding without it";
 }
 
 static uint64_t load_total(const struct lv_program *p, uint64_t pin_bytes)

@@ -47,6 +47,9 @@ static inline const struct lv_gguf *lv_engine_gguf(const struct lever_engine *e,
     return which == 1 && e->has_draft ? e->draft.gguf : NULL;
 }
 
+/* Why a draft that was asked for is not used, or NULL. */
+const char *lv_engine_no_draft(const struct lever_engine *e);
+
 /* What was learned of passes of the target, and of batches of the draft, as they are now. */
 static inline struct lv_learned_pass *lv_engine_learned_target(struct lever_engine *e)
 {

@@ -1,5 +1,6 @@
 /* A round: choose, verify, accept, commit. (arXiv 2605.16786, 4.1 to 4.3) */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -284,6 +285,7 @@ static void judge(lever_seq *q, double seconds, uint32_t n_tokens, bool speculat
 {
     if (!speculated) {
         q->plain_token_seconds = average(q->plain_token_seconds, seconds / n_tokens);
+        q->stats.n_rested += q->n_plain > 0;
         if (q->n_plain > 0)
             q->n_plain--;
         return;
@@ -293,8 +295,11 @@ static void judge(lever_seq *q, double seconds, uint32_t n_tokens, bool speculat
         return;
     q->n_spec_rounds = 0;
     if (q->plain_token_seconds > 0.0) {
-        if (q->spec_token_seconds > q->plain_token_seconds)
+        if (q->spec_token_seconds > q->plain_token_seconds) {
             q->n_plain = PLAIN_ROUNDS;
+            snprintf(q->note, sizeof q->note, "rested: a token took %.1f ms with drafting, %.1f without",
+                     1e3 * q->spec_token_seconds, 1e3 * q->plain_token_seconds);
+        }
     } else if (q->spec_token_seconds > lv_cost_round(&q->cost, 1)) {
         q->n_plain = 4; /* plain decoding may be faster: measure it */
     }
