@@ -6,24 +6,11 @@
 #include "bench_decode.h"
 
 #define CTX_STEP 256u
-#define K_PROBE_TOK 32u /* tokens of a run that only shows what a round of a chain costs */
 
 static const char *const mode_names[] = { "off", "chain", "tree", "lever" };
 enum { MODE_OFF, MODE_CHAIN, MODE_TREE, MODE_LEVER, N_MODE };
 
-static const uint32_t chain_k[] = { 3, 5, 7, 11, 15, 23, 31 };
-enum { N_K = sizeof chain_k / sizeof chain_k[0] };
-
-struct bench {
-    const struct lv_args *a;
-    struct lv_bench_prompts prompts;
-    struct lv_bench_reference *reference; /* [prompts.n], owned */
-    struct lv_bench_result r;
-    uint32_t n, n_off;       /* tokens a prompt; of mode off */
-    uint32_t n_ctx_train;
-    bool wanted[N_MODE];
-    bool differs;
-};
+_Static_assert(N_MODE == LV_BENCH_MODES, "a flag for each mode");
 
 /* ---- arguments ---- */
 
@@ -55,7 +42,7 @@ static enum lever_status parse_modes(const char *text, bool wanted[N_MODE], stru
     }
 }
 
-static enum lever_status check(struct bench *b, struct lever_error *err)
+static enum lever_status check(struct lv_bench *b, struct lever_error *err)
 {
     const struct lv_args *a = b->a;
 
@@ -75,7 +62,7 @@ static enum lever_status check(struct bench *b, struct lever_error *err)
 /* ---- workers ---- */
 
 /* The same in every mode, or the budget would be planned for different caches. */
-static uint32_t context(const struct bench *b, uint64_t n_prompt)
+static uint32_t context(const struct lv_bench *b, uint64_t n_prompt)
 {
     uint64_t n = (n_prompt + b->n + CTX_STEP - 1) / CTX_STEP * CTX_STEP;
 
@@ -137,8 +124,8 @@ static enum lever_status blame(const char *mode, const struct lv_bench_prompt *p
     return err->status;
 }
 
-static enum lever_status run(const struct bench *b, const char *mode, uint32_t k, size_t i, uint32_t n, FILE *trace,
-                             json_t **out, struct lever_error *err)
+enum lever_status lv_bench_run(const struct lv_bench *b, const char *mode, uint32_t k, size_t i, uint32_t n, FILE *trace,
+                               json_t **out, struct lever_error *err)
 {
     const struct lv_bench_prompt *p = &b->prompts.prompt[i];
     struct lv_worker w;
@@ -156,7 +143,7 @@ static enum lever_status run(const struct bench *b, const char *mode, uint32_t k
 
 /* ---- references, raw rate ---- */
 
-static enum lever_status get_references(struct bench *b, struct lever_error *err)
+static enum lever_status get_references(struct lv_bench *b, struct lever_error *err)
 {
     struct lever_model_info info;
     lever_engine *e = NULL;
@@ -173,7 +160,7 @@ static enum lever_status get_references(struct bench *b, struct lever_error *err
     return LEVER_OK;
 }
 
-static enum lever_status plan(const struct bench *b, bool draft, uint32_t n_ctx, struct lever_plan_report *out,
+static enum lever_status plan(const struct lv_bench *b, bool draft, uint32_t n_ctx, struct lever_plan_report *out,
                               struct lever_error *err)
 {
     struct lv_progress progress;
@@ -190,7 +177,7 @@ static enum lever_status plan(const struct bench *b, bool draft, uint32_t n_ctx,
     return st;
 }
 
-static enum lever_status measure_raw(struct bench *b, double *rate, struct lever_error *err)
+static enum lever_status measure_raw(struct lv_bench *b, double *rate, struct lever_error *err)
 {
     const bool draft = b->wanted[MODE_CHAIN] || b->wanted[MODE_TREE] || b->wanted[MODE_LEVER];
     struct lever_plan_report report;
@@ -229,191 +216,14 @@ static enum lever_status measure_raw(struct bench *b, double *rate, struct lever
     return LEVER_OK;
 }
 
-/* ---- the chain's length ---- */
-
-/* Where the draft agrees with the text: one flag a token. A chain's draft sees only text that was accepted, so the
- * flags of one long chain tell what a shorter one would have had accepted. */
-struct agreement {
-    bool *at;
-    size_t n;
-};
-
-static enum lever_status read_agreement(FILE *trace, struct agreement *g, size_t cap, struct lever_error *err)
-{
-    json_error_t je;
-    json_t *o;
-
-    rewind(trace);
-    while ((o = json_loadf(trace, JSON_DISABLE_EOF_CHECK, &je))) {
-        const size_t n = json_array_size(json_object_get(o, "ids"));
-        const json_int_t drafted = json_integer_value(json_object_get(o, "drafted")),
-                         accepted = json_integer_value(json_object_get(o, "accepted"));
-
-        const bool pass = json_number_value(json_object_get(o, "rows")) > 0; /* or the prompt's, for the first token */
-
-        /* behind a chain that was accepted to its end nothing is known: the guess is that it had gone on */
-        for (size_t i = 0; i < n && pass && g->n < cap; i++)
-            g->at[g->n++] = (json_int_t)i < accepted || (n > 1 && accepted == drafted);
-        json_decref(o);
-    }
-    return g->n ? LEVER_OK : lv_cli_fail(err, LEVER_E_INTERNAL, "the trace of a chain cannot be read: %s", je.text);
-}
-
-/* Rounds that a chain of k takes for it. */
-static uint64_t replay(const struct agreement *g, uint32_t k)
-{
-    uint64_t n_round = 0;
-
-    for (size_t i = 0; i < g->n; n_round++) {
-        uint32_t n = 0;
-
-        while (n < k && i < g->n && g->at[i]) {
-            n++;
-            i++;
-        }
-        i++; /* the target's own token */
-    }
-    return n_round;
-}
-
-/* Rounds of a chain: drafting, and the rest of a round. */
-struct chain_time {
-    double draft, rest;
-    bool streamed;
-};
-
-static struct chain_time round_time(const json_t *run)
-{
-    const double rounds = json_number_value(json_object_get(run, "rounds"));
-    const json_t *spec = json_object_get(run, "speculation");
-    struct chain_time t = { 0, 0, json_number_value(json_object_get(json_object_get(run, "bytes"), "streamed")) > 0 };
-
-    if (!(rounds > 0))
-        return t;
-    t.draft = json_number_value(json_object_get(spec, "exposed_draft_seconds")) / rounds;
-    t.rest = json_number_value(json_object_get(json_object_get(run, "seconds"), "decode")) / rounds - t.draft;
-    return t;
-}
-
-static int rising(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
-/* A round of each length on the first prompt; that of the longest is known from every task's. Where the target is streamed
- * the rest of a round does not depend on a chain's length, but the device drifts within minutes, so the median of all runs
- * stands for each. */
-static enum lever_status time_rounds(const struct bench *b, const struct chain_time longest[], double seconds[N_K],
-                                     struct lever_error *err)
-{
-    double draft[N_K] = { 0 }, rest[N_K + LV_BENCH_CAP_TASK], all[N_K + LV_BENCH_CAP_TASK];
-    bool streamed = false;
-    size_t n = 0;
-
-    for (uint32_t t = 0; t < b->prompts.n_task; t++) {
-        draft[N_K - 1] += longest[t].draft / b->prompts.n_task;
-        rest[N_K - 1 + t] = longest[t].rest;
-        streamed = streamed || longest[t].streamed;
-    }
-    for (size_t i = 0; i + 1 < N_K; i++) {
-        struct chain_time t;
-        json_t *o;
-
-        if (run(b, "chain", chain_k[i], 0, b->n < K_PROBE_TOK ? b->n : K_PROBE_TOK, NULL, &o, err) < 0)
-            return err->status;
-        t = round_time(o);
-        json_decref(o);
-        draft[i] = t.draft;
-        rest[i] = t.rest;
-        lv_say("chain %" PRIu32 ": %.3f s a round, %.3f of them drafting", chain_k[i], t.draft + t.rest, t.draft);
-    }
-    for (size_t i = 0; i < N_K - 1 + b->prompts.n_task; i++)
-        all[n++] = rest[i];
-    qsort(all, n, sizeof *all, rising);
-    for (size_t i = 0; i < N_K; i++)
-        seconds[i] = draft[i] + (streamed ? all[n / 2] : rest[i]);
-    return LEVER_OK;
-}
-
-/* The longest chain on the first prompt of each task: agreements, and times of a round. */
-static enum lever_status trace_tasks(const struct bench *b, struct agreement *g, struct chain_time *time,
-                                     struct lever_error *err)
-{
-    for (uint32_t t = 0; t < b->prompts.n_task; t++) {
-        FILE *trace = tmpfile();
-        size_t i = 0;
-        json_t *o;
-        enum lever_status st;
-
-        if (!trace)
-            return lv_cli_fail(err, LEVER_E_IO, "no temporary file for a trace");
-        while (b->prompts.prompt[i].i_task != t)
-            i++;
-        if ((st = run(b, "chain", chain_k[N_K - 1], i, b->n, trace, &o, err)) >= 0) {
-            st = read_agreement(trace, &g[t], b->n, err);
-            time[t] = round_time(o);
-            json_decref(o);
-        }
-        fclose(trace);
-        if (st < 0)
-            return st;
-    }
-    return LEVER_OK;
-}
-
-/* Without any every length is as good: a draft that does not fit, or never agrees. */
-static bool any_agreement(const struct bench *b, const struct agreement *g)
-{
-    for (uint32_t t = 0; t < b->prompts.n_task; t++)
-        if (memchr(g[t].at, true, g[t].n))
-            return true;
-    return false;
-}
-
-/* The length with the best predicted rate over all tasks. */
-static enum lever_status choose_k(const struct bench *b, size_t *best, struct lever_error *err)
-{
-    struct agreement g[LV_BENCH_CAP_TASK] = { { NULL, 0 } };
-    struct chain_time longest[LV_BENCH_CAP_TASK] = { { 0, 0, false } };
-    double seconds[N_K] = { 0 }, least = 0;
-    enum lever_status st = LEVER_OK;
-
-    for (uint32_t t = 0; t < b->prompts.n_task && st >= 0; t++)
-        if (!(g[t].at = calloc(b->n, sizeof *g[t].at)))
-            st = lv_cli_fail(err, LEVER_E_NOMEM, "no memory for a trace");
-    *best = 0;
-    if (st >= 0)
-        st = trace_tasks(b, g, longest, err);
-    if (st >= 0 && !any_agreement(b, g))
-        goto out;
-    if (st >= 0)
-        st = time_rounds(b, longest, seconds, err);
-    for (size_t i = 0; i < N_K && st >= 0; i++) {
-        double cost = 0; /* seconds a token, each task weighing the same */
-
-        for (uint32_t t = 0; t < b->prompts.n_task; t++)
-            cost += seconds[i] * (double)replay(&g[t], chain_k[i]) / (double)g[t].n;
-        if (i == 0 || cost < least) {
-            *best = i;
-            least = cost;
-        }
-    }
-out:
-    for (uint32_t t = 0; t < b->prompts.n_task; t++)
-        free(g[t].at);
-    return st;
-}
-
 /* ---- timing ---- */
 
-static void add_series(struct bench *b, const char *mode, uint32_t k)
+static void add_series(struct lv_bench *b, const char *mode, uint32_t k)
 {
     b->r.series[b->r.n_series++] = (struct lv_bench_series){ .mode = mode, .k = k };
 }
 
-static enum lever_status make_series(struct bench *b, struct lever_error *err)
+static enum lever_status make_series(struct lv_bench *b, struct lever_error *err)
 {
     for (int m = 0; m < N_MODE; m++) {
         size_t best;
@@ -424,11 +234,11 @@ static enum lever_status make_series(struct bench *b, struct lever_error *err)
             add_series(b, mode_names[m], m == MODE_CHAIN ? b->a->spec_draft_n_max : 0);
             continue;
         }
-        if (choose_k(b, &best, err) < 0)
+        if (lv_bench_choose_k(b, &best, err) < 0)
             return err->status;
-        lv_say("chain: %" PRIu32 " looks best; it and its neighbours are timed", chain_k[best]);
-        for (size_t i = best ? best - 1 : 0; i <= best + 1 && i < N_K; i++)
-            add_series(b, mode_names[m], chain_k[i]);
+        lv_say("chain: %" PRIu32 " looks best; it and its neighbours are timed", lv_bench_k[best]);
+        for (size_t i = best ? best - 1 : 0; i <= best + 1 && i < LV_BENCH_N_K; i++)
+            add_series(b, mode_names[m], lv_bench_k[i]);
     }
     return LEVER_OK;
 }
@@ -444,7 +254,7 @@ static bool same_ids(const json_t *ids, const json_t *reference, uint32_t n, siz
     return found == expected;
 }
 
-static enum lever_status time_one(struct bench *b, struct lv_bench_series *s, size_t i, struct lever_error *err)
+static enum lever_status time_one(struct lv_bench *b, struct lv_bench_series *s, size_t i, struct lever_error *err)
 {
     const struct lv_bench_prompt *p = &b->prompts.prompt[i];
     const uint32_t n = strcmp(s->mode, "off") ? b->n : b->n_off;
@@ -454,7 +264,7 @@ static enum lever_status time_one(struct bench *b, struct lv_bench_series *s, si
     json_t *o;
     bool equal;
 
-    if (run(b, s->mode, s->k, i, n, NULL, &o, err) < 0)
+    if (lv_bench_run(b, s->mode, s->k, i, n, NULL, &o, err) < 0)
         return err->status;
     equal = same_ids(json_object_get(o, "ids"), b->reference[i].ids, n, &at);
     lv_bench_sum_add(&s->task[p->i_task], o, equal);
@@ -471,7 +281,7 @@ static enum lever_status time_one(struct bench *b, struct lv_bench_series *s, si
 }
 
 /* Prompt by prompt, so that a device that slows down slows every mode; who comes first changes. */
-static enum lever_status time_all(struct bench *b, struct lever_error *err)
+static enum lever_status time_all(struct lv_bench *b, struct lever_error *err)
 {
     for (size_t i = 0; i < b->prompts.n; i++)
         for (size_t j = 0; j < b->r.n_series; j++)
@@ -480,7 +290,7 @@ static enum lever_status time_all(struct bench *b, struct lever_error *err)
     return LEVER_OK;
 }
 
-static enum lever_status bench(struct bench *b, struct lever_error *err)
+static enum lever_status bench(struct lv_bench *b, struct lever_error *err)
 {
     const char *path = b->a->prompts ? b->a->prompts : "prompts/prompts.jsonl";
     struct lever_plan_report ignored;
@@ -506,7 +316,7 @@ static enum lever_status bench(struct bench *b, struct lever_error *err)
 int lv_cli_bench_decode(const struct lv_args *a)
 {
     struct lever_error err = { .status = LEVER_OK };
-    struct bench b = { .a = a };
+    struct lv_bench b = { .a = a };
     int code;
 
     lv_worker_signals();

@@ -64,7 +64,7 @@ void lv_bench_add_prompt(struct lv_worker *w, const struct lv_args *a, const str
 enum lever_status lv_bench_reference_get(const struct lv_args *a, const struct lv_bench_prompt *p,
                                          struct lv_bench_reference *out, struct lever_error *err);
 
-/* ---- bench_decode_report.c ---- */
+/* ---- what is summed ---- */
 struct lv_bench_sum {
     uint64_t n_prompt, n_token, n_round, n_drafted, n_accepted, peak_rss;
     double rows, bytes, seconds, draft_seconds, idle_seconds;
@@ -85,6 +85,32 @@ struct lv_bench_result {
     bool looks_cached;
 };
 
+/* ---- bench_decode.c ---- */
+#define LV_BENCH_MODES 4
+
+struct lv_bench {
+    const struct lv_args *a;
+    struct lv_bench_prompts prompts;
+    struct lv_bench_reference *reference; /* [prompts.n], owned */
+    struct lv_bench_result r;
+    uint32_t n, n_off;       /* tokens a prompt; of mode off */
+    uint32_t n_ctx_train;
+    bool wanted[LV_BENCH_MODES];
+    bool differs;
+};
+
+/* One generation of n tokens from prompt i. k: of a chain. trace: as lv_worker_run; *out: freed by the caller. */
+enum lever_status lv_bench_run(const struct lv_bench *b, const char *mode, uint32_t k, size_t i, uint32_t n, FILE *trace,
+                               json_t **out, struct lever_error *err);
+
+/* ---- bench_decode_chain.c ---- */
+#define LV_BENCH_N_K 7
+
+extern const uint32_t lv_bench_k[LV_BENCH_N_K]; /* lengths of a chain, rising */
+/* *best: index of the length with the best predicted rate over all tasks. */
+enum lever_status lv_bench_choose_k(const struct lv_bench *b, size_t *best, struct lever_error *err);
+
+/* ---- bench_decode_report.c ---- */
 void lv_bench_sum_add(struct lv_bench_sum *s, const json_t *run, bool equal);
 /* Tokens a second, harmonic mean over tasks: each weighs the same. */
 double lv_bench_rate(const struct lv_bench_series *s, uint32_t n_task);

@@ -51,7 +51,7 @@ static int64_t slow_pread(void *ctx, int fd, void *buf, uint64_t len, uint64_t o
     const ssize_t n = pread(fd, buf, len, (off_t)off);
 
     (void)ctx;
-    usleep(500);
+    usleep(300);
     return n;
 }
 
@@ -208,7 +208,7 @@ int main(int argc, char **argv)
         random_sampling(&rng, is, &sampling);
         if (!generate(path[0], &plain, &sampling, prompt, &want))
             return 1;
-        for (unsigned i = 0; i < 24; i++, n_cell++) {
+        for (unsigned i = 0; i < 23; i++, n_cell++) {
             static const uint32_t ks[] = { 1, 3, 8, 20, 63 };
             static const uint32_t head[] = { LEVER_HEAD_AUTO, LEVER_HEAD_FULL, LEVER_HEAD_Q4, 100 };
             const unsigned d = lv_rng_below(&rng, 4);
@@ -220,7 +220,7 @@ int main(int argc, char **argv)
                               .no_overlap = lv_rng_below(&rng, 3) == 0,
                               .no_peek = lv_rng_below(&rng, 4) == 0,
                               .prune = lv_rng_below(&rng, 4) > 0,
-                              .slow = lv_rng_below(&rng, 2) > 0,
+                              .slow = lv_rng_below(&rng, 4) == 0,
                               .tree_rows = lv_rng_below(&rng, 2) ? 0 : 2 + lv_rng_below(&rng, 254),
                               .draft_head = head[lv_rng_below(&rng, 4)],
                               .cap = 1 + lv_rng_below(&rng, 40) };
