@@ -112,7 +112,7 @@ struct lever_options {
      * at any time. NULL = nothing is kept. */
     const char *learned_dir;
     bool no_peek;            /* no look at what late layers of the target say, which steers drafting during a pass */
-    bool prune;              /* drop rows that late layer finds improbable; it rarely pays and never changes the text */
+    bool prune;              /* drop rows that a late layer finds improbable; has not paid so far, never changes the text */
 };
 
 #define LEVER_HEAD_AUTO 0u

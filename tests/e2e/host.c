@@ -155,6 +155,45 @@ bool host_tree(struct host *h, const int32_t *token, const int *parent, uint32_t
     return !logits || row_logits(h, n, logits);
 }
 
+struct dropping {
+    struct host *h;
+    uint32_t i_op, *n_done;
+    const uint32_t *keep;
+    struct lv_pass pass;
+};
+
+static void drop(void *ctx, uint32_t i_op)
+{
+    struct dropping *d = ctx;
+    struct lv_exec *x = &d->h->m.exec;
+
+    if (i_op < d->i_op || x->p->op[i_op].kind != LV_OP_NORM || *d->n_done)
+        return;
+    ++*d->n_done;
+    lv_exec_keep_rows(x, d->keep, &d->pass);
+}
+
+bool host_tree_dropping(struct host *h, const int32_t *token, const int *parent, uint32_t n, uint32_t i_op,
+                        const uint32_t *keep, uint32_t n_keep, float *logits)
+{
+    static int32_t slot[LV_EXEC_MAX_ROWS], path[LV_EXEC_MAX_ROWS * (LV_EXEC_MAX_ROWS + 1) / 2];
+    static uint32_t path_at[LV_EXEC_MAX_ROWS + 1];
+    uint32_t n_done = 0;
+    struct dropping d = { .h = h, .i_op = i_op, .n_done = &n_done, .keep = keep };
+
+    for (uint32_t i = 0; i < n_keep; i++) {
+        slot[i] = (int32_t)keep[i];
+        path_at[i + 1] = path_at[i] + (uint32_t)ref_tree_path(parent, (int)keep[i], path + path_at[i]);
+    }
+    d.pass = (struct lv_pass){ .n_rows = n_keep, .slot = slot, .path_at = path_at, .path = path };
+    h->m.exec.between_ctx = &d;
+    h->m.exec.between = drop;
+    const bool ok = host_tree(h, token, parent, n, NULL);
+
+    h->m.exec.between = NULL;
+    return ok && row_logits(h, n_done ? n_keep : n, logits) && (n_done || n == n_keep);
+}
+
 bool host_logits(struct host *h, const int32_t *ids, uint32_t n, uint32_t bucket, float *logits)
 {
     int parent[LV_EXEC_MAX_ROWS];

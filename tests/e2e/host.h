@@ -33,6 +33,11 @@ bool host_logits(struct host *h, const int32_t *ids, uint32_t n, uint32_t bucket
 /* Runs one tree (parents before children; slot i = node i) without committing it; logits [n][n_vocab]. */
 bool host_tree(struct host *h, const int32_t *token, const int *parent, uint32_t n, float *logits);
 
+/* The same, but before the first norm at or behind op i_op all rows but keep[0] < keep[1] < .. are dropped (ancestors of
+ * kept ones are kept); logits [n_keep][n_vocab]. */
+bool host_tree_dropping(struct host *h, const int32_t *token, const int *parent, uint32_t n, uint32_t i_op,
+                        const uint32_t *keep, uint32_t n_keep, float *logits);
+
 static inline uint32_t host_n_vocab(const struct host *h)
 {
     return h->m.program->shape.n_vocab;

@@ -51,7 +51,7 @@ static int64_t slow_pread(void *ctx, int fd, void *buf, uint64_t len, uint64_t o
     const ssize_t n = pread(fd, buf, len, (off_t)off);
 
     (void)ctx;
-    usleep(300);
+    usleep(500);
     return n;
 }
 
@@ -260,8 +260,8 @@ int main(int argc, char **argv)
         remove(path[i]);
     printf("%u cells, %u failures; %u streamed, %u tokens accepted, %u of them from lookup alone, %u rejected, %u looks, %u pruned\n",
            n_cell, n_bad, n_streamed, n_accepted, n_lookup, n_rejected, n_looks, n_pruned);
-    if (!n_streamed || !n_accepted || !n_lookup || !n_rejected || !n_pruned) {
-        printf("FAIL the matrix does not reach streaming, acceptance, lookup, rejection and pruning\n");
+    if (!n_streamed || !n_accepted || !n_lookup || !n_rejected || !n_looks) {
+        printf("FAIL the matrix does not reach streaming, acceptance, lookup, rejection and looks at late layers\n");
         return 1;
     }
     return n_bad ? 1 : 0;

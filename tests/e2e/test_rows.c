@@ -50,6 +50,31 @@ static bool same(const float *a, const float *b, size_t n, uint32_t n_vocab, con
     return true;
 }
 
+/* Rows dropped in the middle of a pass leave the others as they were. */
+static bool check_dropping(struct host *h, const int32_t *token, const int *parent, uint32_t n, struct lv_rng *rng,
+                           const float *want, float *got, const char *what)
+{
+    const uint32_t n_vocab = host_n_vocab(h), n_op = h->m.program->n_op;
+    uint32_t keep[MAX_NODES], n_keep = 0, last_norm = 0;
+    bool kept[MAX_NODES];
+
+    for (uint32_t i = 0; i < n_op; i++)
+        last_norm = h->m.program->op[i].kind == LV_OP_NORM ? i : last_norm;
+    for (uint32_t i = 0; i < n; i++) {
+        kept[i] = i == 0 || ((parent[i] < 0 || kept[parent[i]]) && lv_rng_below(rng, 3) > 0);
+        if (kept[i])
+            keep[n_keep++] = i;
+    }
+    if (!host_tree_dropping(h, token, parent, n, 1 + lv_rng_below(rng, last_norm), keep, n_keep, got))
+        return false;
+    for (uint32_t i = 0; i < n_keep; i++)
+        if (!same(got + (size_t)i * n_vocab, want + (size_t)keep[i] * n_vocab, n_vocab, n_vocab, what)) {
+            printf("     row %u of %u kept, of %u\n", i, n_keep, n);
+            return false;
+        }
+    return true;
+}
+
 /* One model, one tree, all ways to run it. */
 static bool check_model(const char *preset, const char *path, struct lv_rng *rng)
 {
@@ -78,10 +103,11 @@ static bool check_model(const char *preset, const char *path, struct lv_rng *rng
                            &(struct host_options){ .level = level, .n_threads = threads, .pin_share = pin[k] });
             ok = ok && host_feed(&h, prefix, n_prefix, 1 + lv_rng_below(rng, 40));
             ok = ok && host_tree(&h, token, parent, n, got);
-            host_close(&h);
             snprintf(what, sizeof what, "%s, %s, %u threads, pinned share %g, %u nodes, prefix %u", preset, level, threads,
                      pin[k], n, n_prefix);
             ok = ok && same(got, want, (size_t)n * n_vocab, n_vocab, what);
+            ok = ok && check_dropping(&h, token, parent, n, rng, want, got, what);
+            host_close(&h);
         }
     }
     free(want);
