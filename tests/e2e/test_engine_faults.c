@@ -183,7 +183,7 @@ static enum lever_status open_engine(struct run *r)
     options(r, &opt);
     enum lever_status st = lv_engine_open_hooked(&r->e, &opt, &ops, &r->err);
 
-    if (st == LEVER_E_BUDGET) { /* it depends on the process, which under sanitizers grows and shrinks a lot */
+    for (int i = 0; st == LEVER_E_BUDGET && i < 4; i++) { /* it depends on the process, which under sanitizers grows and shrinks a lot */
         opt.memory_bytes = r->err.least_memory + (1 << 20);
         st = lv_engine_open_hooked(&r->e, &opt, &ops, &r->err);
     }
