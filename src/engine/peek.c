@@ -63,17 +63,9 @@ static void between(void *seq, uint32_t i_op)
 static void set_batch(lever_seq *q, int32_t node)
 {
     struct lv_peek *k = &q->peek;
+    const uint32_t left = LV_PEEK_ROWS - k->n_known;
 
-    k->n_batch = 0;
-    while (node >= 0 && k->n_batch < LV_HEAD_ROWS && k->n_known + k->n_batch < LV_PEEK_ROWS) {
-        int32_t child = -1;
-
-        k->batch[k->n_batch++] = (uint32_t)node;
-        for (uint32_t i = (uint32_t)node + 1; i < q->tree.n && child < 0; i++)
-            if (q->tree.parent[i] == node)
-                child = (int32_t)i;
-        node = child;
-    }
+    k->n_batch = lv_tree_first_path(&q->tree, node, left < LV_HEAD_ROWS ? left : LV_HEAD_ROWS, k->batch);
 }
 
 void lv_peek_begin(lever_seq *q)

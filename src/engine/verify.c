@@ -73,17 +73,9 @@ int32_t lv_round_draw(lever_seq *q, uint32_t row, uint32_t n)
 /* Logits of a node and of first children below it: the likely path, as long as a batch. */
 static enum lever_status head_along(lever_seq *q, int32_t node, uint32_t most, struct lever_error *err)
 {
-    uint32_t row[LV_HEAD_ROWS], n = 0;
+    uint32_t row[LV_HEAD_ROWS];
+    const uint32_t n = lv_tree_first_path(&q->tree, node, most < LV_HEAD_ROWS ? most : LV_HEAD_ROWS, row);
 
-    while (node >= 0 && n < LV_HEAD_ROWS && n < most) {
-        int32_t child = -1;
-
-        row[n++] = (uint32_t)node;
-        for (uint32_t i = (uint32_t)node + 1; i < q->tree.n && child < 0; i++)
-            if (q->tree.parent[i] == node)
-                child = (int32_t)i;
-        node = child;
-    }
     return head(q, row, n, err);
 }
 

@@ -38,6 +38,22 @@ uint32_t lv_tree_path(const struct lv_tree *t, int32_t node, int32_t *path)
     return n;
 }
 
+uint32_t lv_tree_first_path(const struct lv_tree *t, int32_t node, uint32_t cap, uint32_t *path)
+{
+    uint32_t n = 0;
+
+    while (node >= 0 && n < cap) {
+        int32_t child = -1;
+
+        path[n++] = (uint32_t)node;
+        for (uint32_t i = (uint32_t)node + 1; i < t->n && child < 0; i++)
+            if (t->parent[i] == node)
+                child = (int32_t)i;
+        node = child;
+    }
+    return n;
+}
+
 bool lv_tree_validate(const struct lv_tree *t)
 {
     if (t->n < 1 || t->n > LV_TREE_MAX || t->parent[0] != -1 || t->depth[0] != 0)

@@ -24,6 +24,8 @@ int32_t lv_tree_add(struct lv_tree *t, int32_t parent, int32_t token);
 int32_t lv_tree_child(const struct lv_tree *t, int32_t node, int32_t token);
 /* Writes the nodes from the root to `node`, both included; returns their count (depth + 1). */
 uint32_t lv_tree_path(const struct lv_tree *t, int32_t node, int32_t *path);
+/* `node` and below it always the first child (the likeliest, where nodes were added so): up to cap nodes. Returns their count. */
+uint32_t lv_tree_first_path(const struct lv_tree *t, int32_t node, uint32_t cap, uint32_t *path);
 /* True when every parent index is valid and depths agree. */
 bool lv_tree_validate(const struct lv_tree *t);
 
