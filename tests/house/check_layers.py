@@ -19,7 +19,8 @@ ALLOWED = {
     "cost": set(),
     "draft": {"tree"},
     "model": {"gguf", "kern", "tree"},
-    "engine": {"cpu", "gguf", "tok", "io", "kern", "tree", "cost", "draft", "model"},
+    "accel": {"gguf", "kern", "model"},
+    "engine": {"cpu", "gguf", "tok", "io", "kern", "tree", "cost", "draft", "model", "accel"},
 }
 
 
