@@ -32,7 +32,7 @@ struct lv_args {
     int32_t n_predict; /* -1: until the text ends or the context is full */
     uint32_t n_ctx;    /* 0: what prompt and n_predict need */
     uint32_t n_threads, spec_draft_n_max;
-    int speculation, reader, overlap, peek, prune; /* index into the option's choices */
+    int speculation, reader, overlap, peek, prune, device; /* index into the option's choices */
     uint32_t tree_rows, draft_layers, draft_head; /* draft_head: LEVER_HEAD_* or tokens */
     const char *cpu_level, *trace, *sidecar, *out;
     const char *types, *rows, *shape, *modes, *tasks; /* lists as typed */

@@ -83,6 +83,10 @@ void lv_worker_init(struct lv_worker *w, const char *command, const struct lv_ar
         lv_worker_add(w, "--cpu");
         lv_worker_add(w, a->cpu_level);
     }
+    if (a->device && !strcmp(command, "run")) {
+        lv_worker_add(w, "--device");
+        lv_worker_add(w, lv_device_names[a->device]);
+    }
     if (a->sidecar) {
         lv_worker_add(w, "--sidecar");
         lv_worker_add(w, a->sidecar);

@@ -117,6 +117,7 @@ bool lv_interrupted(void);
 /* ---- session.c: models opened as the arguments say ---- */
 /* The vocabulary and metadata only: cheap. */
 enum lever_status lv_session_vocab(const struct lv_args *a, lever_engine **out, struct lever_error *err);
+extern const char *const lv_device_names[]; /* in the order of the choices of --device */
 /* Options as the arguments say; the callbacks report through p. */
 void lv_session_options(const struct lv_args *a, uint32_t n_ctx, struct lv_progress *p, struct lever_options *opt);
 /* Everything; the callbacks report through p, which must outlive the engine. */

@@ -95,6 +95,8 @@ const struct lv_opt lv_options[] = {
       "weights in kernel layout, made by lever pack; default: MODEL.lvp, if it is there", 0, false },
     { { "--cpu" }, LV_OPT_FILE, RUN | PLAN | PROBE | BENCH | BENCH_D, AT(cpu_level), 0, 0, "LEVEL", TUNE,
       "force a kernel level: ref, avx2, avxvnni, avx512vnni, ...", 0, false },
+    { { "--device" }, LV_OPT_CHOICE, RUN | PLAN | BENCH_D, AT(device), 0, 0, "cpu|opencl|auto", TUNE,
+      "where the draft runs; auto: on a device if that is faster", 0, false },
     { { "--reader" }, LV_OPT_CHOICE, RUN | PLAN | BENCH_S | BENCH_D, AT(reader), 0, 0, "pread|uring|buffered", TUNE,
       "how weights are read; default pread: direct reads, buffered where the file system refuses them", 0, false },
     { { "--ring" }, LV_OPT_SIZE, RUN | PLAN | BENCH_S | BENCH_D, AT(ring_bytes), 1, 0, "SIZE", TUNE, "stream ring; default auto", 0, false },

@@ -45,6 +45,8 @@ enum lever_status lv_session_vocab(const struct lv_args *a, lever_engine **out, 
     return lever_open(out, &opt, err);
 }
 
+const char *const lv_device_names[] = { "cpu", "opencl", "auto" };
+
 void lv_session_options(const struct lv_args *a, uint32_t n_ctx, struct lv_progress *p, struct lever_options *opt)
 {
     lever_options_default(opt, sizeof *opt);
@@ -62,6 +64,7 @@ void lv_session_options(const struct lv_args *a, uint32_t n_ctx, struct lv_progr
     opt->draft_head = a->draft_head;
     opt->reader = (enum lever_reader)a->reader;
     opt->spec_draft_n_max = a->spec_draft_n_max;
+    opt->device = lv_device_names[a->device];
     opt->cpu_level = a->cpu_level;
     opt->ring_bytes = a->ring_bytes;
     opt->slot_bytes = a->slot_bytes;

@@ -113,6 +113,9 @@ struct lever_options {
     const char *learned_dir;
     bool no_peek;            /* no look at what late layers of the target say, which steers drafting during a pass */
     bool prune;              /* drop rows that a late layer finds improbable; has not paid so far, never changes the text */
+    /* Where the draft runs: "cpu" (also NULL), "opencl", or "auto": there if that is measured to be faster. A device that is
+     * missing or fails is warned of once, and the CPU drafts; the text is the same in any case. */
+    const char *device;
 };
 
 #define LEVER_HEAD_AUTO 0u

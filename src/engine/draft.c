@@ -75,10 +75,104 @@ static void fail_batch(struct lv_draft *d, enum lever_status st)
     end_batch(d, true);
 }
 
+static bool cancelled(const struct lv_draft *d)
+{
+    return d->m->exec.cancel && atomic_load(d->m->exec.cancel);
+}
+
+/* The device does not work any more, d->err says why: the batch is as if it had never begun, and none begins until
+ * turn_to_cpu. */
+static void lose_device(struct lv_draft *d)
+{
+    atomic_store(&d->lost, true);
+    atomic_store(&d->starved, true);
+    atomic_store(&d->quota, 0);
+    atomic_store(&d->catching_up, false);
+    end_batch(d, true);
+}
+
+/* On the sequence's thread while no worker runs. The tree's K and V are gone with the device. */
+static void turn_to_cpu(struct lv_draft *d)
+{
+    if (!atomic_load(&d->lost))
+        return;
+    atomic_store(&d->lost, false);
+    atomic_store(&d->starved, false);
+    lv_accel_unload(d->m->device);
+    d->m->device = NULL;
+    lv_grow_clear(&d->grow);
+    lv_kv_clear(&d->m->kv);
+    if (d->on_lost)
+        d->on_lost(d->on_lost_ctx, d->err.message);
+}
+
+static void commit(struct lv_draft *d, const int32_t *slot, uint32_t n)
+{
+    struct lv_kv *kv = &d->m->kv;
+
+    if (!d->m->device) {
+        lv_kv_commit(kv, slot, n);
+        return;
+    }
+    /* A device lost here is found lost by the next batch. */
+    lv_accel_commit(d->m->device, slot, n, kv->n, &d->err);
+    lv_kv_advance(kv, n);
+}
+
+/* Body and head of the batch on the device. */
+static bool begin_on_device(struct lv_draft *d, enum phase phase)
+{
+    struct lv_exec *x = &d->m->exec;
+    uint32_t row[LV_HEAD_ROWS], n = 0;
+
+    for (uint32_t i = d->n_spine; phase == DRAFT_BODY && i < d->n_batch; i++)
+        row[n++] = i;
+    const struct lv_accel_pass p = { .pass = &d->pass,
+                                     .n_kv = d->m->kv.n,
+                                     .x = x->buf[LV_BUF_X],
+                                     .stride_x = x->stride[LV_BUF_X],
+                                     .head_row = row,
+                                     .n_head = n,
+                                     .logits = x->buf[LV_BUF_LOGITS],
+                                     .stride_logits = x->stride[LV_BUF_LOGITS],
+                                     .event = x->event };
+
+    if (lv_accel_submit(d->m->device, &p, &d->err) < 0) {
+        lose_device(d);
+        return false;
+    }
+    atomic_store(&d->on_device, true);
+    atomic_store(&d->phase, phase);
+    return true;
+}
+
+/* A chunk of the run under way. */
+static enum lv_work run_work(struct lv_draft *d, unsigned worker)
+{
+    if (!atomic_load(&d->on_device))
+        return lv_exec_work(&d->m->exec, worker);
+    return lv_accel_poll(d->m->device) || cancelled(d) ? LV_WORK_END : LV_WORK_NONE;
+}
+
+/* How the run that is over ended. */
+static enum lever_status run_result(struct lv_draft *d)
+{
+    d->given = atomic_exchange(&d->on_device, false);
+    if (!d->given)
+        return lv_exec_result(&d->m->exec, &d->err);
+    if (lv_accel_poll(d->m->device))
+        return lv_accel_wait(d->m->device, &d->err);
+    lv_accel_abandon(d->m->device); /* whoever uses buffers or device next waits for its end */
+    return LV_FAIL(&d->err, LEVER_E_CANCEL, "cancelled");
+}
+
 /* Embeds the batch's tokens and begins its forward pass. */
 static bool begin_body(struct lv_draft *d, enum phase phase, uint32_t n, const int32_t *slot)
 {
     struct lv_instance *m = d->m;
+
+    if (m->device)
+        lv_accel_wait(m->device, NULL); /* one that was abandoned */
     const enum lever_status st = lv_embed_rows(&m->embed, d->token, n, m->exec.buf[LV_BUF_X], m->exec.stride[LV_BUF_X],
                                                m->exec.cancel, &d->err);
 
@@ -88,6 +182,8 @@ static bool begin_body(struct lv_draft *d, enum phase phase, uint32_t n, const i
     }
     d->pass = (struct lv_pass){ .n_rows = n, .slot = slot, .path_at = d->path_at, .path = d->path };
     d->began_ns = lv_now_ns();
+    if (m->device)
+        return begin_on_device(d, phase);
     atomic_store(&d->phase, phase);
     lv_exec_begin_forward(&m->exec, &m->kv, &d->pass);
     return true;
@@ -114,6 +210,10 @@ static bool begin_batch(struct lv_draft *d)
     struct lv_grow *g = &d->grow;
 
     d->path_at[0] = 0;
+    if (atomic_load(&d->lost)) {
+        lose_device(d); /* what was asked for meanwhile */
+        return false;
+    }
     if (atomic_load(&d->catching_up))
         return begin_prompt(d);
     if (!atomic_load(&d->quota) || g->root < 0)
@@ -156,6 +256,8 @@ static void rank_row(void *ctx, uint32_t i, unsigned worker)
     int32_t *history = d->history + (size_t)worker * d->n_history;
     const bool penalties = lv_sampler_has_penalties(s);
 
+    if (d->given)
+        lv_exec_give_logits(x, worker, i);
     if (x->head.n_top) {
         const uint32_t n = lv_exec_top(x, i, top);
 
@@ -210,20 +312,30 @@ static void add_children(struct lv_draft *d, int32_t node, const int32_t *child,
 static void next_phase(struct lv_draft *d)
 {
     struct lv_exec *x = &d->m->exec;
-    const enum lever_status st = lv_exec_result(x, &d->err);
+    const enum lever_status st = run_result(d);
     uint32_t row[LV_HEAD_ROWS], n = 0;
 
+    if (d->given && st < 0 && st != LEVER_E_CANCEL) {
+        lose_device(d);
+        return;
+    }
     if (st < 0) {
         fail_batch(d, st);
         return;
     }
     switch ((enum phase)atomic_load(&d->phase)) {
     case DRAFT_PROMPT:
-        lv_kv_commit(&d->m->kv, d->chain, d->pass.n_rows);
+        commit(d, d->chain, d->pass.n_rows);
         atomic_store(&d->catching_up, d->m->kv.n < d->n_prompt);
         end_batch(d, false);
         break;
     case DRAFT_BODY:
+        if (d->given) {
+            lv_exec_give_head(x, lv_sampler_rank_head(&d->sampler, d->n_child));
+            atomic_store(&d->phase, DRAFT_RANK);
+            lv_exec_begin_call(x, d->n_batch - d->n_spine, rank_row, d);
+            break;
+        }
         for (uint32_t i = d->n_spine; i < d->n_batch; i++)
             row[n++] = i;
         atomic_store(&d->phase, DRAFT_HEAD);
@@ -256,7 +368,7 @@ bool lv_draft_work(void *draft, unsigned worker)
     bool did = false;
 
     if (atomic_load(&d->phase) != DRAFT_IDLE) {
-        const enum lv_work w = lv_exec_work(&d->m->exec, worker);
+        const enum lv_work w = run_work(d, worker);
 
         if (w != LV_WORK_END)
             return w == LV_WORK_CHUNK;
@@ -268,7 +380,7 @@ bool lv_draft_work(void *draft, unsigned worker)
     if (atomic_load(&d->phase) == DRAFT_IDLE) {
         did = begin_batch(d);
     } else {
-        const enum lv_work w = lv_exec_work(&d->m->exec, worker); /* the next run may have begun meanwhile */
+        const enum lv_work w = run_work(d, worker); /* the next run may have begun meanwhile */
 
         did = w == LV_WORK_CHUNK || w == LV_WORK_END;
         if (w == LV_WORK_END)
@@ -328,11 +440,13 @@ enum lever_status lv_draft_keep(struct lv_draft *d, uint32_t n, struct lever_err
     struct lv_kv *kv = &d->m->kv;
     enum lever_status st = LEVER_OK;
 
+    turn_to_cpu(d);
     if (atomic_exchange(&d->catching_up, false) && kv->n < n)
         n = kv->n; /* what is under way may be of a prompt that failed */
     if (atomic_load(&d->phase) != DRAFT_IDLE) {
         d->n_prompt = 0;
         st = lv_draft_run(d, 0, err);
+        turn_to_cpu(d);
     }
     lv_grow_clear(&d->grow);
     if (kv->n > n && !lv_kv_rewind(kv, n))
@@ -372,18 +486,21 @@ enum lever_status lv_draft_sync(struct lv_draft *d, const int32_t *text, uint32_
     struct lv_kv *kv = &d->m->kv;
     int32_t slot[LV_GROW_MAX];
 
+    turn_to_cpu(d);
     d->text = text;
     if (g->root >= 0 && kv->n + g->n_depth == n - 1 && g->node[g->root].token == text[n - 1]) {
         if (atomic_load(&d->phase) == DRAFT_IDLE) {
             const uint32_t k = lv_grow_spine_ready(g, slot);
 
-            lv_kv_commit(kv, slot, k);
+            commit(d, slot, k);
             lv_grow_drop_spine(g, k);
         }
         return LEVER_OK;
     }
     LV_TRY(lv_draft_prompt(d, text, n - 1, err));
     LV_TRY(lv_draft_run(d, 0, err));
+    if (atomic_load(&d->lost)) /* on the way: once more, here */
+        return lv_draft_sync(d, text, n, err);
     lv_grow_init(g, text[n - 1]);
     return LEVER_OK;
 }

@@ -4,6 +4,9 @@
  * candidates of each. Any worker may carry it a chunk further at any time: the target's workers do so while they wait
  * for the stream, or all workers together when drafting is what the round waits for.
  *
+ * With a device (m->device) body and head of a batch run there: whoever looks finds the batch still under way or over, and the
+ * ranking is done here. A device that fails costs the tree and what its cache held; the CPU goes on from the text.
+ *
  * Its KV cache holds the text as committed positions and the tree in slots; see draft/grow.h for the spine between.
  *
  * borrows  instance, sampler, tokenizer, calibration and text; owns the tree and scratch
@@ -54,6 +57,12 @@ struct lv_draft {
     int32_t child[LV_DRAFT_OPEN][LV_DRAFT_CHILDREN];
     float child_p[LV_DRAFT_OPEN][LV_DRAFT_CHILDREN];
     uint32_t n_found[LV_DRAFT_OPEN];
+
+    _Atomic bool on_device;    /* the phase under way runs on m->device, as bodies and heads do where there is one */
+    bool given;                /* the batch's logits came from there */
+    _Atomic bool lost;         /* the device has failed: no batch begins until the sequence's thread has turned to the CPU */
+    void (*on_lost)(void *ctx, const char *why); /* it has; may be NULL */
+    void *on_lost_ctx;
 
     enum lever_status st;      /* of a batch that failed */
     struct lever_error err;

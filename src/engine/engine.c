@@ -9,6 +9,7 @@
 #include "base/rng.h"
 #include "cpu/cpu.h"
 #include "engine/candidates.h"
+#include "engine/device.h"
 #include "engine/peek.h"
 #include "engine/sidecar.h"
 
@@ -54,13 +55,15 @@ static enum lever_status take_options(struct lever_engine *e, const struct lever
     e->draft_path = e->opt.draft_path ? lv_strdup(e->opt.draft_path) : NULL;
     e->sidecar = e->opt.sidecar ? lv_strdup(e->opt.sidecar) : NULL;
     e->learned_dir = e->opt.learned_dir ? lv_strdup(e->opt.learned_dir) : NULL;
+    e->device = e->opt.device ? lv_strdup(e->opt.device) : NULL;
     if (!e->target_path || (e->opt.draft_path && !e->draft_path) || (e->opt.sidecar && !e->sidecar) ||
-        (e->opt.learned_dir && !e->learned_dir))
+        (e->opt.learned_dir && !e->learned_dir) || (e->opt.device && !e->device))
         return LV_FAIL(err, LEVER_E_NOMEM, "options");
     e->opt.target_path = e->target_path;
     e->opt.draft_path = e->draft_path;
     e->opt.sidecar = e->sidecar;
     e->opt.learned_dir = e->learned_dir;
+    e->opt.device = e->device;
     return LEVER_OK;
 }
 
@@ -179,6 +182,8 @@ static void open_learned(struct lever_engine *e)
     lv_learned_init(&e->learned);
     if (!e->learned_dir)
         return;
+    if (e->draft.device) /* its times are another's */
+        h = hash_text(h, lv_accel_caps(e->accel)->name);
     h = hash_model(h, e->target.gguf);
     e->learned_key = e->has_draft ? hash_model(h, e->draft.gguf) : h;
     if (lv_learned_load(&e->learned, e->learned_dir, e->learned_key))
@@ -201,6 +206,7 @@ static enum lever_status plan_memory(struct lever_engine *e, struct lever_error 
     const bool want_draft = e->has_draft && e->opt.speculation != LEVER_SPEC_OFF;
     const struct lv_plan_input in = { .target = &e->target,
                                       .draft = want_draft ? &e->draft : NULL,
+                                      .draft_on_host_device = e->accel && lv_accel_caps(e->accel)->unified,
                                       .peek = lv_peek_wanted(&e->opt),
                                       .draft_must_win = e->opt.speculation == LEVER_SPEC_AUTO,
                                       .budget = e->opt.memory_bytes,
@@ -284,7 +290,8 @@ static enum lever_status load(struct lever_engine *e, struct lever_error *err)
     if (!e->uses_draft)
         return LEVER_OK;
     LV_TRY(lv_instance_load(&e->draft, &e->plan.draft, &e->kern, e->pool, &io, &pr, err));
-    return lv_embed_try_head(&e->draft.embed, e->draft.exec.buf[LV_BUF_X], e->draft.exec.buf[LV_BUF_T], err);
+    LV_TRY(lv_embed_try_head(&e->draft.embed, e->draft.exec.buf[LV_BUF_X], e->draft.exec.buf[LV_BUF_T], err));
+    return lv_device_load(e, err);
 }
 
 enum lever_status lv_engine_open_planned(struct lever_engine *e, const struct lever_options *opt,
@@ -316,7 +323,7 @@ enum lever_status lv_engine_open_planned(struct lever_engine *e, const struct le
     LV_TRY(find_sidecar(e, &e->target, e->sidecar, err));
     LV_TRY(lv_engine_kernels(&e->kern, e->opt.cpu_level, err));
     LV_TRY(lv_pool_new(&e->pool, e->opt.n_threads, err));
-    open_learned(e);
+    LV_TRY(lv_device_open(e, err)); /* before the plan: what a driver takes is seen there */
     return plan_memory(e, err);
 }
 
@@ -328,17 +335,24 @@ static enum lever_status open_engine(struct lever_engine *e, const struct lever_
     if (e->opt.vocab_only)
         return LEVER_OK;
     LV_TRY(load(e, err));
+    open_learned(e);
     e->seconds_load = lv_seconds(lv_now_ns() - t0);
     return LEVER_OK;
 }
 
 enum lever_status lever_open(lever_engine **out, const struct lever_options *opt, struct lever_error *err)
 {
-    return lv_engine_open_hooked(out, opt, NULL, err);
+    return lv_engine_open_hooks(out, opt, NULL, NULL, err);
 }
 
 enum lever_status lv_engine_open_hooked(lever_engine **out, const struct lever_options *opt,
                                         const struct lv_io_ops *ops, struct lever_error *err)
+{
+    return lv_engine_open_hooks(out, opt, ops, NULL, err);
+}
+
+enum lever_status lv_engine_open_hooks(lever_engine **out, const struct lever_options *opt, const struct lv_io_ops *ops,
+                                       struct lv_accel_hooks *accel, struct lever_error *err)
 {
     if (!out || !opt || opt->size < offsetof(struct lever_options, draft_path))
         return LV_FAIL(err, LEVER_E_ARG, "lever_open: out and opt (made by lever_options_default) are required");
@@ -348,6 +362,7 @@ enum lever_status lv_engine_open_hooked(lever_engine **out, const struct lever_o
         return LV_FAIL(err, LEVER_E_NOMEM, "engine: %zu bytes", sizeof *e);
     if (ops)
         e->io_ops = *ops;
+    e->accel_hooks = accel;
     const enum lever_status st = open_engine(e, opt, err);
 
     if (st < 0) {
@@ -364,6 +379,7 @@ void lever_close(lever_engine *e)
         return;
     if (e->learned_more && e->learned_dir && !lv_learned_save(&e->learned, e->learned_dir, e->learned_key))
         say(e, LEVER_LOG_INFO, "what was learned could not be kept");
+    lv_device_close(e); /* it bumps the target's event */
     lv_instance_close(&e->target);
     lv_instance_close(&e->draft);
     lv_gguf_close(e->vocab_gguf);
@@ -373,5 +389,6 @@ void lever_close(lever_engine *e)
     lv_free(e->draft_path);
     lv_free(e->sidecar);
     lv_free(e->learned_dir);
+    lv_free(e->device);
     lv_free(e);
 }

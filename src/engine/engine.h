@@ -11,7 +11,7 @@
 
 struct lever_engine {
     struct lever_options opt;
-    char *target_path, *draft_path, *sidecar, *learned_dir; /* owned copies */
+    char *target_path, *draft_path, *sidecar, *learned_dir, *device; /* owned copies */
     bool has_draft;                 /* a draft was asked for and opened */
     struct lv_gguf *vocab_gguf;     /* vocab_only: the file without a program */
     struct lv_instance target, draft;
@@ -24,15 +24,19 @@ struct lever_engine {
     struct lv_learned learned;      /* sequences begin with it and add to it */
     uint64_t learned_key;
     bool learned_more;              /* since it was read */
+    struct lv_accel *accel;         /* the draft's device, while it is open: engine/device.h */
+    struct lv_accel_hooks *accel_hooks; /* borrowed; tests only */
     double seconds_load;
     lever_seq *seq;                 /* the KV cache has room for one sequence */
     struct lv_io_ops io_ops;        /* system calls of the readers: faults in tests, else NULL */
 };
 
-/* lever_open with other system calls below all weight reads (not the header's); for tests. ops->ctx outlives the
- * engine. */
+/* lever_open with other system calls below all weight reads (not the header's), and a device that fails on demand; for tests.
+ * Both may be NULL. ops->ctx and accel outlive the engine. */
 enum lever_status lv_engine_open_hooked(lever_engine **out, const struct lever_options *opt,
                                         const struct lv_io_ops *ops, struct lever_error *err);
+enum lever_status lv_engine_open_hooks(lever_engine **out, const struct lever_options *opt, const struct lv_io_ops *ops,
+                                       struct lv_accel_hooks *accel, struct lever_error *err);
 /* The kernels of a level by name; NULL = the best. */
 enum lever_status lv_engine_kernels(struct lv_kern *k, const char *level, struct lever_error *err);
 /* Everything of lever_open but the load: files, tokenizer, kernels, workers, plan (with vocab_only: files and

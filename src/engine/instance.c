@@ -124,6 +124,7 @@ enum lever_status lv_instance_load(struct lv_instance *m, const struct lv_instan
 
 void lv_instance_close(struct lv_instance *m)
 {
+    lv_accel_unload(m->device); /* it uses buffers and weights */
     if (m->stream)
         lv_stream_stop(m->stream);
     lv_reader_close(m->reader); /* no read touches the ring after this */

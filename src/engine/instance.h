@@ -6,6 +6,7 @@
 #ifndef LV_ENGINE_INSTANCE_H
 #define LV_ENGINE_INSTANCE_H
 
+#include "accel/accel.h"
 #include "engine/embed.h"
 #include "engine/load.h"
 #include "engine/place.h"
@@ -29,6 +30,7 @@ struct lv_instance {
     uint8_t *ring;
     uint64_t ring_bytes;
     bool stream_head;
+    struct lv_accel_model *device; /* the program on a device, where its drafting and scoring runs; NULL = here */
 };
 
 /* What an instance is given; from the plan. */

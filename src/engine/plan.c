@@ -74,6 +74,13 @@ static uint64_t resident_instance(const struct lv_instance *m, const struct lv_i
     return lv_instance_arena_bytes(m, s) + lv_load_vector_bytes(m->program) + all_matrices(m->program);
 }
 
+/* What a device takes out of the same memory for the draft: row buffers and a KV cache of its own. The weights are the host's. The
+ * host's buffers and cache stay planned: should the device fail, the CPU goes on. */
+static uint64_t device_bytes(const struct lv_plan_input *in)
+{
+    return in->draft && in->draft_on_host_device ? lv_accel_bytes(in->draft->program, MAX_ROWS, in->n_ctx, DRAFT_SLOTS) : 0;
+}
+
 /* Ring: a 24th of the budget between 4 and 64 MiB, in 8 slots or more of 512 KiB to 4 MiB. More does not pay: a ring byte
  * saves no more than a pinned byte, and it only has to cover gaps (about 3 MiB in flight reach the disk's rate). Long
  * reads cost the least CPU. */
@@ -143,6 +150,8 @@ static void report(struct lv_plan *p, const struct lv_plan_input *in)
     if (p->use_draft) {
         add_item(p, "draft KV cache and buffers", lv_instance_arena_bytes(in->draft, &p->draft));
         add_item(p, "draft weights", lv_load_vector_bytes(in->draft->program) + all_matrices(in->draft->program));
+        if (device_bytes(in))
+            add_item(p, "draft on its device", device_bytes(in));
     }
     p->streamed_bytes = all - pin;
 }
@@ -220,7 +229,7 @@ enum lever_status lv_plan(struct lv_plan *out, const struct lv_plan_input *in, s
     /* While a resident model loads, its read buffers exist; later the ring takes their place. */
     const uint64_t resident = fixed + lv_load_buffer_bytes(in->target->program, in->n_worker) +
                               resident_instance(in->target, &out->target);
-    const uint64_t draft = in->draft ? resident_instance(in->draft, &out->draft) : 0;
+    const uint64_t draft = in->draft ? resident_instance(in->draft, &out->draft) + device_bytes(in) : 0;
 
     if (in->budget == LEVER_MEMORY_UNLIMITED || resident + draft <= in->budget) {
         out->use_draft = in->draft != NULL;

@@ -10,6 +10,7 @@
 
 struct lv_plan_input {
     const struct lv_instance *target, *draft; /* opened, not loaded; draft may be NULL */
+    bool draft_on_host_device; /* the draft runs on a device whose memory is the host's */
     bool peek;             /* a draft is helped by looks at the target's late layers, where weights are streamed */
     bool draft_must_win;   /* leave the draft out where its memory serves better as pinned weights */
     uint64_t budget;       /* LEVER_MEMORY_UNLIMITED or bytes */

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "engine/candidates.h"
+#include "engine/device.h"
 #include "engine/seq.h"
 
 void lever_sampling_default(struct lever_sampling *s, size_t size)
@@ -72,6 +73,8 @@ enum lever_status lever_seq_new(lever_engine *e, const struct lever_sampling *s,
         e->draft.exec.event = e->target.exec.event; /* workers wait for both together */
         if ((st = lv_draft_init(&q->draft, &e->draft, &q->sampler, e->tok, q->calib, err)) < 0)
             goto fail;
+        q->draft.on_lost = lv_device_lost;
+        q->draft.on_lost_ctx = e;
     }
     if ((st = lv_round_init(q, err)) < 0)
         goto fail;

@@ -56,6 +56,28 @@ void lv_stairs_measure(struct lv_stairs *out, const struct lv_exec *x, uint32_t 
 
 #define RUN_NS 150000000u /* no further row count after this */
 
+/* A device that fails is found out by the first who needs its result. */
+static enum lever_status run_on_device(struct lv_instance *m, const int32_t *token, const struct lv_pass *pass,
+                                       const uint32_t *row, bool with_head, struct lever_error *err)
+{
+    struct lv_exec *x = &m->exec;
+    const uint32_t n = pass->n_rows;
+
+    lv_accel_wait(m->device, NULL); /* the last sequence's batch */
+    LV_TRY(lv_embed_rows(&m->embed, token, n, x->buf[LV_BUF_X], x->stride[LV_BUF_X], x->cancel, err));
+    const struct lv_accel_pass dp = { .pass = pass,
+                                      .n_kv = m->kv.n,
+                                      .x = x->buf[LV_BUF_X],
+                                      .stride_x = x->stride[LV_BUF_X],
+                                      .head_row = row,
+                                      .n_head = !with_head ? 0 : n < LV_HEAD_ROWS ? n : LV_HEAD_ROWS,
+                                      .logits = x->buf[LV_BUF_LOGITS],
+                                      .stride_logits = x->stride[LV_BUF_LOGITS] };
+
+    lv_accel_score(m->device, &dp, NULL);
+    return LEVER_OK;
+}
+
 static enum lever_status run_rows(struct lv_instance *m, uint32_t n, bool with_head, struct lever_error *err)
 {
     int32_t slot[LV_TREE_MAX], token[LV_TREE_MAX] = { 0 };
@@ -69,10 +91,28 @@ static enum lever_status run_rows(struct lv_instance *m, uint32_t n, bool with_h
         row[i] = i;
     const struct lv_pass pass = { .n_rows = n, .slot = slot, .path_at = path_at, .path = slot };
 
+    if (m->device)
+        return run_on_device(m, token, &pass, row, with_head, err);
     LV_TRY(lv_instance_forward(m, token, &pass, err));
     if (!with_head)
         return LEVER_OK;
     return lv_instance_head(m, row, n < LV_HEAD_ROWS ? n : LV_HEAD_ROWS, (struct lv_head){ .n_top = 1 }, err);
+}
+
+enum lever_status lv_stairs_time(double *seconds, struct lv_instance *m, uint32_t n, struct lever_error *err)
+{
+    uint64_t best = UINT64_MAX;
+
+    for (int i = 0; i < 4; i++) {
+        const uint64_t t0 = lv_now_ns();
+
+        LV_TRY(run_rows(m, n, true, err));
+        const uint64_t t = lv_now_ns() - t0;
+
+        best = i && t < best ? t : best; /* the first one touches the memory */
+    }
+    *seconds = lv_seconds(best);
+    return LEVER_OK;
 }
 
 enum lever_status lv_stairs_run(struct lv_stairs *out, struct lv_instance *m, bool with_head, struct lever_error *err)

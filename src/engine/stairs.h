@@ -13,4 +13,8 @@ void lv_stairs_measure(struct lv_stairs *out, const struct lv_exec *x, uint32_t 
  * about 0.2 s. Larger row counts follow the shape of lv_stairs_measure. The KV cache is empty, and stays so. */
 enum lever_status lv_stairs_run(struct lv_stairs *out, struct lv_instance *m, bool with_head, struct lever_error *err);
 
+/* Seconds of a pass of n <= LV_HEAD_ROWS rows with their heads, where the instance runs (on its device, if it has one): the
+ * best of three. */
+enum lever_status lv_stairs_time(double *seconds, struct lv_instance *m, uint32_t n, struct lever_error *err);
+
 #endif

@@ -139,6 +139,11 @@ uint32_t lv_exec_top(const struct lv_exec *x, uint32_t i, struct lv_top *top);
  * whatever the number of threads. */
 double lv_exec_mass(const struct lv_exec *x, uint32_t i);
 
+/* A head whose logits came from elsewhere: after lv_exec_give_head and, for each row i in LV_BUF_LOGITS, lv_exec_give_logits by
+ * some worker, what a head with n_top gives can be asked for. The logits of the rows are overwritten then. */
+void lv_exec_give_head(struct lv_exec *x, struct lv_head head);
+void lv_exec_give_logits(struct lv_exec *x, unsigned worker, uint32_t i);
+
 /* The same in pieces, so that another executor's workers can run it: begin, then lv_exec_work by any
  * workers until LV_WORK_END, then lv_exec_result. The pass must stay until then. */
 void lv_exec_begin_forward(struct lv_exec *x, struct lv_kv *kv, const struct lv_pass *pass);

@@ -1,6 +1,7 @@
 /* The head's product kept small: the largest logits of each row and the sum of their exponentials, group by group while
  * the products are in the cache, so that no row of a vocabulary's length is written and read again. */
 #include <math.h>
+#include <string.h>
 
 #include "base/log_math.h"
 #include "model/exec.h"
@@ -68,6 +69,25 @@ void lv_head_add(struct lv_exec *x, unsigned worker, uint32_t r, float *logit, u
     x->k->scale(logit, x->head.sharpen, LV_GROUP_ROWS);
     mass[0] = best.logit;
     mass[1] = x->k->softmax(logit, LV_GROUP_ROWS);
+}
+
+void lv_exec_give_head(struct lv_exec *x, struct lv_head head)
+{
+    x->head = head;
+    memset(x->n_top, 0, (size_t)x->n_worker * LV_HEAD_ROWS * sizeof *x->n_top);
+}
+
+void lv_exec_give_logits(struct lv_exec *x, unsigned worker, uint32_t i)
+{
+    float group[LV_GROUP_ROWS];
+
+    if (!x->head.n_top)
+        return; /* the logits themselves are wanted */
+    for (uint32_t g = 0; g < x->p->w[x->p->w_head].n_groups; g++) {
+        /* A copy: what is kept of a group takes the place of logits that were read before. */
+        memcpy(group, lv_exec_row(x, LV_BUF_LOGITS, i) + (size_t)g * LV_GROUP_ROWS, sizeof group);
+        lv_head_add(x, worker, i, group, g * LV_GROUP_ROWS);
+    }
 }
 
 uint32_t lv_exec_top(const struct lv_exec *x, uint32_t i, struct lv_top *top)

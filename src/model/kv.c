@@ -54,6 +54,11 @@ void lv_kv_commit(struct lv_kv *kv, const int32_t *slot, uint32_t n)
         for (uint32_t h = 0; h < kv->n_head_kv; h++)
             for (uint32_t i = 0; i < n; i++)
                 commit_one(kv, &kv->layer[il], h, (uint32_t)slot[i], kv->n + i);
+    lv_kv_advance(kv, n);
+}
+
+void lv_kv_advance(struct lv_kv *kv, uint32_t n)
+{
     kv->n += n;
     if (kv->n > kv->n_written)
         kv->n_written = kv->n;

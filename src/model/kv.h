@@ -39,6 +39,8 @@ bool lv_kv_init(struct lv_kv *kv, const struct lv_program *p, uint32_t n_ctx, ui
 
 /* Appends n positions from the tree slots given, in order. kv->n + n <= n_ctx. */
 void lv_kv_commit(struct lv_kv *kv, const int32_t *slot, uint32_t n);
+/* The same for a cache whose contents lie elsewhere, on a device: counts only. */
+void lv_kv_advance(struct lv_kv *kv, uint32_t n);
 void lv_kv_clear(struct lv_kv *kv);
 /* Keeps the first n positions. False (nothing changed) when a sliding layer no longer holds what that needs. */
 bool lv_kv_rewind(struct lv_kv *kv, uint32_t n);
