@@ -43,6 +43,23 @@ missing_packages() {
     [ "$(uname -m)" != x86_64 ] || echo '#include <simde/x86/avx512.h>' | cc -E -x c - >/dev/null 2>&1 || echo libsimde-dev
 }
 
+# Packages that only some tests use: without them those are skipped. An OpenCL driver that makes a device of the CPU.
+optional_packages() {
+    ls /etc/OpenCL/vendors/*.icd >/dev/null 2>&1 || echo pocl-opencl-icd ocl-icd-libopencl1
+}
+
+# install_optional: never fails.
+install_optional() {
+    local missing
+    missing=$(optional_packages | tr '\n' ' ')
+    [ -n "$missing" ] || return 0
+    say "installing $missing(optional)"
+    # shellcheck disable=SC2086  # a list of words
+    { as_root apt-get update -q && as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
+        $missing; } >build/packages-optional.log 2>&1 ||
+        say "not installed: $missing(build/packages-optional.log says why); their tests will be skipped"
+}
+
 install_packages() {
     local missing
     missing=$(missing_packages | tr '\n' ' ')

@@ -29,6 +29,7 @@ struct run {
     int32_t ids[N_GEN];
     uint32_t n, n_warn;
     bool on_device; /* at the end */
+    bool streamed;
     uint64_t n_batches;
     char warning[300];
 };
@@ -104,6 +105,7 @@ static bool generate(const char *target, const char *draft, const struct way *w,
     if (ok) {
         out->on_device = e->draft.device != NULL;
         out->n_batches = q->draft.n_batches;
+        out->streamed = e->target.stream != NULL;
     }
     lever_seq_free(q);
     lever_close(e);
@@ -131,6 +133,10 @@ static bool check(const char *what, const char *target, const char *draft, const
                got.warning, n_warn, got.on_device, device, (unsigned long long)got.n_batches);
         return false;
     }
+    if (w->memory && !got.streamed) {
+        printf("FAIL %s: nothing is streamed\n", what);
+        return false;
+    }
     if (w->hooks && atomic_load(&w->hooks->n_live)) {
         printf("FAIL %s: %lld objects are left\n", what, (long long)atomic_load(&w->hooks->n_live));
         return false;
@@ -138,11 +144,35 @@ static bool check(const char *what, const char *target, const char *draft, const
     return true;
 }
 
-static unsigned check_sampling(unsigned is, const char *target, const char *draft, uint64_t streamed, struct lv_rng *rng)
+/* What the pair takes together on the device when all is resident. Also: the plan has an item for it. */
+static uint64_t whole_memory(const char *target, const char *draft)
+{
+    struct lever_options opt;
+    struct lever_error err = { 0 };
+    struct lever_plan_report cpu = { .size = sizeof cpu }, device = { .size = sizeof device };
+
+    lever_options_default(&opt, sizeof opt);
+    opt.target_path = target;
+    opt.draft_path = draft;
+    opt.speculation = LEVER_SPEC_TREE;
+    opt.n_ctx = 128;
+    opt.n_threads = 2;
+    opt.device = "opencl";
+    if (lever_plan(&opt, &device, &err) < 0)
+        return fail("plan", &err);
+    opt.device = "cpu";
+    if (lever_plan(&opt, &cpu, &err) < 0)
+        return fail("plan", &err);
+    if (device.n_item != cpu.n_item + 1)
+        printf("the plan has no item for the device: its memory is not the host's\n");
+    return device.total;
+}
+
+static unsigned check_sampling(unsigned is, const char *target, const char *draft, struct lv_rng *rng)
 {
     struct lever_sampling s;
     struct lv_accel_hooks hooks = { 0 }, missing = { .library = "libNoSuchOpenCL.so.9" },
-                          broken = { .build_options = "-DMIN=)(" };
+                          broken = { .build_options = "-Drms_norm=9" };
     const struct way cpu = { .device = "cpu" };
     struct run want;
     int32_t prompt[N_PROMPT];
@@ -161,6 +191,8 @@ static unsigned check_sampling(unsigned is, const char *target, const char *draf
     if (!generate(target, draft, &cpu, &s, prompt, &want))
         return 1;
     const struct way rewind = { .device = "opencl", .hooks = &hooks, .rewind = true };
+    /* Little enough to stream a part, enough for draft and driver. */
+    const uint64_t streamed = whole_memory(target, draft) - (1 << 20);
     const struct way stream = { .device = "opencl", .hooks = &hooks, .memory = streamed };
 
     n_bad += !check("on the device, with a rewind", target, draft, &rewind, &s, prompt, &want, 0, true);
@@ -172,7 +204,7 @@ static unsigned check_sampling(unsigned is, const char *target, const char *draf
     for (int i = 0; i < 3; i++) {
         struct lv_accel_hooks lost = { 0 };
         const struct way w = { .device = "opencl", .hooks = &lost, .lose_after = 1 + (int64_t)lv_rng_below(rng, i ? 700 : 20),
-                               .memory = i == 2 ? streamed : 0 };
+                               .memory = i == 2 ? whole_memory(target, draft) - (1 << 20) : 0 };
 
         snprintf(what, sizeof what, "lost after %lld kernels", (long long)w.lose_after);
         n_bad += !check(what, target, draft, &w, &s, prompt, &want, 1, false);
@@ -236,9 +268,9 @@ static bool check_cycles(const char *path)
 
 int main(int argc, char **argv)
 {
-    struct tiny_spec target = { .arch = LV_ARCH_LLAMA, .n_layer = 6, .n_embd = 256, .n_ff = 512, .n_head = 4, .n_head_kv = 2,
+    struct tiny_spec target = { .arch = LV_ARCH_LLAMA, .n_layer = 16, .n_embd = 256, .n_ff = 512, .n_head = 4, .n_head_kv = 2,
                                 .n_vocab = 512, .type = TINY_ALL(LV_TYPE_Q4_K), .seed = 3 };
-    struct tiny_spec draft = target, small = { .arch = LV_ARCH_QWEN2, .type = TINY_ALL(LV_TYPE_Q8_0), .seed = 9 };
+    struct tiny_spec draft = target, small = { .arch = LV_ARCH_QWEN2, .n_head_kv = 2, .type = TINY_ALL(LV_TYPE_Q8_0), .seed = 9 };
     char path[3][600];
     struct lever_error err;
     struct lv_accel *a;
@@ -263,11 +295,8 @@ int main(int argc, char **argv)
         if (tiny_write(i == 0 ? &target : i == 1 ? &draft : &small, path[i], &err) < 0)
             return fail("write", &err) ? 0 : 1;
     }
-    /* Little enough to stream a part, enough for draft and driver. */
-    const uint64_t streamed = 0;
-
     for (unsigned is = 0; is < 3; is++)
-        n_bad += check_sampling(is, path[0], path[1], streamed, &rng);
+        n_bad += check_sampling(is, path[0], path[1], &rng);
     n_bad += !check_cycles(path[2]);
     for (int i = 0; i < 3; i++)
         remove(path[i]);
