@@ -90,7 +90,7 @@ static enum lever_status self_test(struct lv_accel *a, uint64_t types, struct le
             double worst;
 
             LV_TRY(lv_accel_compare(a, (enum lv_type)t, rows[i], t * 3 + i, &n, &worst, err));
-            if (!(worst < 1e-3))
+            if (!(worst < LV_ACCEL_WRONG))
                 return LV_FAIL(err, LEVER_E_INTERNAL, "%s computes %s weights wrongly: a difference of %g of the largest value",
                                a->caps.name, lv_type_name((enum lv_type)t), worst);
             n_diff += n;

@@ -43,6 +43,11 @@ enum lever_status lv_opencl_open(void **device, const struct lv_accel_ops **ops,
 enum lever_status lv_accel_adopt(struct lv_accel **out, void *device, const struct lv_accel_ops *ops,
                                  const struct lv_accel_caps *caps, struct lever_error *err);
 
+/* Largest difference, relative to the largest value, of a device that only rounds differently: one rounding may move an int8
+ * activation by a step, which the next products spread (unfused multiply-adds: 0.015). A wrong operation gives far more (a window
+ * that is off by one: 0.5). */
+#define LV_ACCEL_WRONG 0.1
+
 /* Runs a small random program with weights of one type in `n_rows` rows on the device and on the reference kernels. n_diff: values
  * with other bits. worst: largest difference, relative to the largest value. */
 enum lever_status lv_accel_compare(struct lv_accel *a, enum lv_type type, uint32_t n_rows, uint64_t seed, uint64_t *n_diff,

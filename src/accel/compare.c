@@ -8,8 +8,10 @@
 #include "base/rng.h"
 #include "kern/r32.h"
 
-enum { EMBD = 256, FF = 512, HEADS = 4, KV_HEADS = 2, DIM = 64, VOCAB = 320, CTX = 64, SLOTS = 64, LAYERS = 2, PREFIX = 21 };
+enum { EMBD = 256, FF = 512, HEADS = 4, KV_HEADS = 2, DIM = 64, VOCAB = 320, CTX = 64, SLOTS = 256, LAYERS = 2, PREFIX = 21 };
 enum { W_LAYER = 7, V_LAYER = 8, N_W = LAYERS * W_LAYER + 1, N_V = LAYERS * V_LAYER + 1, MAX_OPS = 32 };
+
+_Static_assert(SLOTS >= LV_ACCEL_MAX_ROWS, "a slot for each row");
 
 struct mini {
     struct lv_program p;
@@ -261,13 +263,12 @@ static enum lever_status compare(struct mini *m, struct lv_accel *a, uint32_t n_
     lv_kv_commit(&m->kv, m->slot, PREFIX);
     if ((st = lv_accel_commit(dm, m->slot, PREFIX, 0, err)) < 0)
         goto out;
-    /* Where there are more rows than slots, later rows write slots that others wrote: leaves of their own, all the same depth
-     * below the prefix and so none sees another. */
     for (uint32_t r = 0; r < n_rows; r++) {
-        const uint32_t parent = r && r < SLOTS / 2 ? lv_rng_below(&m->rng, r + 1) : 0; /* 0: the prefix */
+        const uint32_t drawn = lv_rng_below(&m->rng, r + 1), most = CTX - PREFIX - 2;
+        const uint32_t parent = drawn && m->path_at[drawn] - m->path_at[drawn - 1] < most ? drawn : 0; /* 0: the prefix */
         const uint32_t len = parent ? m->path_at[parent] - m->path_at[parent - 1] : 0;
 
-        m->slot[r] = (int32_t)(r * 37 % SLOTS);
+        m->slot[r] = (int32_t)(r * 37 % SLOTS); /* each once: rows of a pass share none */
         if (len)
             memcpy(m->path + m->path_at[r], m->path + m->path_at[parent - 1], len * sizeof *m->path);
         m->path[m->path_at[r] + len] = m->slot[r];

@@ -280,8 +280,10 @@ int main(int argc, char **argv)
         return 2;
     if (argc > 2)
         seed = strtoull(argv[2], NULL, 10);
-    if (!kit_open(&a, 0, NULL))
-        return 77;
+    const int rc = kit_open(&a, 0, NULL);
+
+    if (rc)
+        return rc;
     lv_accel_close(a);
     printf("SEED=%llu\n", (unsigned long long)seed);
     struct lv_rng rng = { .state = seed };
