@@ -128,11 +128,11 @@ class Reach(Case):
 
     def test_engine_options(self):
         log = self.logged("-md", "D", "--memory", "640M", "-c", "512", "-t", "3", "--speculation", "chain",
-                          "--spec-draft-n-max", "7", "--cpu", "ref", "--reader", "buffered", "--ring", "4MiB",
+                          "--spec-draft-n-max", "7", "--cpu", "ref", "--device", "auto", "--reader", "buffered", "--ring", "4MiB",
                           "--slot=1024k")
-        self.assertIn("open draft=D memory=671088640 ctx=512 threads=3 spec=2 kmax=7 cpu=ref reader=2 ring=4194304 "
+        self.assertIn("open draft=D memory=671088640 ctx=512 threads=3 spec=2 kmax=7 cpu=ref device=auto reader=2 ring=4194304 "
                       "slot=1048576 vocab_only=0", log)
-        self.assertIn("open draft=- memory=0 ctx=0 threads=0 spec=0 kmax=0 cpu=- reader=0 ring=0 slot=0 vocab_only=1", log)
+        self.assertIn("open draft=- memory=0 ctx=0 threads=0 spec=0 kmax=0 cpu=- device=- reader=0 ring=0 slot=0 vocab_only=1", log)
         self.assertIn("prompt 97 98\n", log)
 
     def test_sizes(self):
