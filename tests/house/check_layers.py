@@ -17,10 +17,11 @@ ALLOWED = {
     "kern": {"cpu", "gguf"},  # gguf: quant.h alone
     "tree": set(),
     "cost": set(),
+    "map": {"cost"},
     "draft": {"tree"},
     "model": {"gguf", "kern", "tree"},
     "accel": {"gguf", "kern", "model"},
-    "engine": {"cpu", "gguf", "tok", "io", "kern", "tree", "cost", "draft", "model", "accel"},
+    "engine": {"cpu", "gguf", "tok", "io", "kern", "tree", "cost", "map", "draft", "model", "accel"},
 }
 
 
