@@ -185,6 +185,7 @@ static bool begin_body(struct lv_draft *d, enum phase phase, uint32_t n, const i
     if (m->device)
         return begin_on_device(d, phase);
     atomic_store(&d->phase, phase);
+    lv_instance_use(m, &m->exec, false, n);
     lv_exec_begin_forward(&m->exec, &m->kv, &d->pass);
     return true;
 }
@@ -339,10 +340,16 @@ static void next_phase(struct lv_draft *d)
         for (uint32_t i = d->n_spine; i < d->n_batch; i++)
             row[n++] = i;
         atomic_store(&d->phase, DRAFT_HEAD);
+        d->head_ns = lv_now_ns();
+        if (d->alone)
+            lv_instance_learn(d->m, false, d->n_batch, lv_seconds(d->head_ns - d->began_ns));
+        lv_instance_use(d->m, x, true, n);
         lv_exec_begin_head(x, row, n, lv_sampler_rank_head(&d->sampler, d->n_child));
         break;
     case DRAFT_HEAD:
         atomic_store(&d->phase, DRAFT_RANK);
+        if (d->alone)
+            lv_instance_learn(d->m, true, d->n_batch - d->n_spine, lv_seconds(lv_now_ns() - d->head_ns));
         lv_exec_begin_call(x, d->n_batch - d->n_spine, rank_row, d);
         break;
     case DRAFT_RANK:

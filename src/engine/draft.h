@@ -66,7 +66,7 @@ struct lv_draft {
 
     enum lever_status st;      /* of a batch that failed */
     struct lever_error err;
-    uint64_t n_batches, began_ns;
+    uint64_t n_batches, began_ns, head_ns; /* began_ns: of the batch; head_ns: of its head */
     struct lv_cost cost;       /* of a batch that runs alone, by rows */
     bool alone;                /* the batch began in lv_draft_run, and no background work before */
     uint64_t exposed_ns;       /* time in lv_draft_run and lv_draft_sync; prompts not counted */

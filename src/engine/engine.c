@@ -179,6 +179,8 @@ static void open_learned(struct lever_engine *e)
 {
     uint64_t h = hash_text(lv_pool_n(e->pool), e->kern.level);
 
+    for (uint32_t i = 1; i < e->devices.map.n; i++)
+        h = hash_text(h, e->devices.map.device[i].name);
     lv_learned_init(&e->learned);
     if (!e->learned_dir)
         return;
@@ -322,6 +324,7 @@ enum lever_status lv_engine_open_planned(struct lever_engine *e, const struct le
     }
     LV_TRY(find_sidecar(e, &e->target, e->sidecar, err));
     LV_TRY(lv_engine_kernels(&e->kern, e->opt.cpu_level, err));
+    LV_TRY(lv_devices_init(&e->devices, &e->kern, e->opt.cpu_level != NULL, err));
     LV_TRY(lv_pool_new(&e->pool, e->opt.n_threads, err));
     LV_TRY(lv_device_open(e, err)); /* before the plan: what a driver takes is seen there */
     return plan_memory(e, err);
@@ -340,19 +343,8 @@ static enum lever_status open_engine(struct lever_engine *e, const struct lever_
     return LEVER_OK;
 }
 
-enum lever_status lever_open(lever_engine **out, const struct lever_options *opt, struct lever_error *err)
-{
-    return lv_engine_open_hooks(out, opt, NULL, NULL, err);
-}
-
-enum lever_status lv_engine_open_hooked(lever_engine **out, const struct lever_options *opt,
-                                        const struct lv_io_ops *ops, struct lever_error *err)
-{
-    return lv_engine_open_hooks(out, opt, ops, NULL, err);
-}
-
-enum lever_status lv_engine_open_hooks(lever_engine **out, const struct lever_options *opt, const struct lv_io_ops *ops,
-                                       struct lv_accel_hooks *accel, struct lever_error *err)
+static enum lever_status open_with(lever_engine **out, const struct lever_options *opt, const struct lv_io_ops *ops,
+                                   struct lv_accel_hooks *accel, const struct lv_devices_hook *hook, struct lever_error *err)
 {
     if (!out || !opt || opt->size < offsetof(struct lever_options, draft_path))
         return LV_FAIL(err, LEVER_E_ARG, "lever_open: out and opt (made by lever_options_default) are required");
@@ -363,6 +355,8 @@ enum lever_status lv_engine_open_hooks(lever_engine **out, const struct lever_op
     if (ops)
         e->io_ops = *ops;
     e->accel_hooks = accel;
+    if (hook)
+        e->devices.hook = *hook;
     const enum lever_status st = open_engine(e, opt, err);
 
     if (st < 0) {
@@ -371,6 +365,29 @@ enum lever_status lv_engine_open_hooks(lever_engine **out, const struct lever_op
     }
     *out = e;
     return LEVER_OK;
+}
+
+enum lever_status lever_open(lever_engine **out, const struct lever_options *opt, struct lever_error *err)
+{
+    return open_with(out, opt, NULL, NULL, NULL, err);
+}
+
+enum lever_status lv_engine_open_hooked(lever_engine **out, const struct lever_options *opt,
+                                        const struct lv_io_ops *ops, struct lever_error *err)
+{
+    return open_with(out, opt, ops, NULL, NULL, err);
+}
+
+enum lever_status lv_engine_open_hooks(lever_engine **out, const struct lever_options *opt, const struct lv_io_ops *ops,
+                                       struct lv_accel_hooks *accel, struct lever_error *err)
+{
+    return open_with(out, opt, ops, accel, NULL, err);
+}
+
+enum lever_status lv_engine_open_devices(lever_engine **out, const struct lever_options *opt,
+                                         const struct lv_devices_hook *hook, struct lever_error *err)
+{
+    return open_with(out, opt, NULL, NULL, hook, err);
 }
 
 void lever_close(lever_engine *e)

@@ -2,6 +2,7 @@
 #ifndef LV_ENGINE_ENGINE_H
 #define LV_ENGINE_ENGINE_H
 
+#include "engine/devices.h"
 #include "engine/draft.h"
 #include "engine/learned.h"
 #include "engine/plan.h"
@@ -18,6 +19,7 @@ struct lever_engine {
     struct lv_tok *tok;
     const struct lv_chat_format *chat;
     struct lv_kern kern;
+    struct lv_devices devices;
     struct lv_pool *pool;
     struct lv_plan plan;
     bool uses_draft;                /* after the plan */
@@ -37,6 +39,9 @@ enum lever_status lv_engine_open_hooked(lever_engine **out, const struct lever_o
                                         const struct lv_io_ops *ops, struct lever_error *err);
 enum lever_status lv_engine_open_hooks(lever_engine **out, const struct lever_options *opt, const struct lv_io_ops *ops,
                                        struct lv_accel_hooks *accel, struct lever_error *err);
+/* The same with a second kernel table as a device; for tests. */
+enum lever_status lv_engine_open_devices(lever_engine **out, const struct lever_options *opt,
+                                         const struct lv_devices_hook *hook, struct lever_error *err);
 /* The kernels of a level by name; NULL = the best. */
 enum lever_status lv_engine_kernels(struct lv_kern *k, const char *level, struct lever_error *err);
 /* Everything of lever_open but the load: files, tokenizer, kernels, workers, plan (with vocab_only: files and

@@ -139,11 +139,37 @@ void lv_instance_close(struct lv_instance *m)
     *m = (struct lv_instance){ 0 };
 }
 
+void lv_instance_use(struct lv_instance *m, struct lv_exec *x, bool head, uint32_t n_rows)
+{
+    const struct lv_devices *d = m->devices;
+
+    if (!d || d->map.n < 2)
+        return;
+    const struct lv_map_split s = lv_map_place(&d->map, lv_devices_tables(d), m->first_program + head, n_rows);
+
+    if (x == &m->exec)
+        m->used[head] = s;
+    if (!s.n)
+        return;
+    x->k = d->of[s.part[0].device].k;
+    x->k_rest = s.n > 1 ? d->of[s.part[1].device].k : NULL;
+    x->n_first = s.part[0].rows;
+}
+
+void lv_instance_learn(struct lv_instance *m, bool head, uint32_t n_rows, double seconds)
+{
+    const struct lv_map_split *s = &m->used[head];
+
+    if (m->devices && s->n && s->part[0].rows + (s->n > 1 ? s->part[1].rows : 0) == n_rows)
+        lv_map_learn(&m->devices->map, m->first_program + head, s, seconds);
+}
+
 enum lever_status lv_instance_forward(struct lv_instance *m, const int32_t *token, const struct lv_pass *pass,
                                       struct lever_error *err)
 {
     LV_TRY(lv_embed_rows(&m->embed, token, pass->n_rows, m->exec.buf[LV_BUF_X], m->exec.stride[LV_BUF_X], m->exec.cancel,
                          err));
+    lv_instance_use(m, &m->exec, false, pass->n_rows);
     const enum lever_status st = lv_exec_forward(&m->exec, &m->kv, pass, err);
 
     if (st < 0 && m->stream)
@@ -154,6 +180,7 @@ enum lever_status lv_instance_forward(struct lv_instance *m, const int32_t *toke
 enum lever_status lv_instance_head(struct lv_instance *m, const uint32_t *row, uint32_t n, struct lv_head head,
                                    struct lever_error *err)
 {
+    lv_instance_use(m, &m->exec, true, n);
     const enum lever_status st = lv_exec_head(&m->exec, row, n, head, err);
 
     if (st < 0 && m->stream_head)

@@ -7,6 +7,7 @@
 #define LV_ENGINE_INSTANCE_H
 
 #include "accel/accel.h"
+#include "engine/devices.h"
 #include "engine/embed.h"
 #include "engine/load.h"
 #include "engine/place.h"
@@ -31,6 +32,9 @@ struct lv_instance {
     uint64_t ring_bytes;
     bool stream_head;
     struct lv_accel_model *device; /* the program on a device, where its drafting and scoring runs; NULL = here */
+    struct lv_devices *devices;  /* borrowed; NULL: every run uses the kernels it was loaded with */
+    enum lv_map_program first_program; /* its body's; its head's comes next */
+    struct lv_map_split used[2]; /* what exec's last forward and head were placed on */
 };
 
 /* What an instance is given; from the plan. */
@@ -58,6 +62,12 @@ enum lever_status lv_instance_load(struct lv_instance *m, const struct lv_instan
                                    struct lv_pool *pool, const struct lv_reader_options *io,
                                    struct lv_load_progress *progress, struct lever_error *err);
 void lv_instance_close(struct lv_instance *m); /* accepts a zeroed or half-built one */
+
+/* The next run of x, the instance's exec or peek, over so many rows (a head, or a forward) uses the kernels that the mapper
+ * chooses. lv_instance_forward and _head do this themselves. */
+void lv_instance_use(struct lv_instance *m, struct lv_exec *x, bool head, uint32_t n_rows);
+/* exec's last run of this kind took so long, without waiting. Ignored unless it was over n_rows. */
+void lv_instance_learn(struct lv_instance *m, bool head, uint32_t n_rows, double seconds);
 
 /* Runs rows of the given tokens: embeds them, then the body of the program. A streamed pass that fails is abandoned. */
 enum lever_status lv_instance_forward(struct lv_instance *m, const int32_t *token, const struct lv_pass *pass,

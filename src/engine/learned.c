@@ -61,8 +61,19 @@ static bool sound_pass(const struct lv_learned_pass *p)
            within(f->ru, 0.0, 1e21);
 }
 
+static bool sound_device(const struct lv_learned_device *d)
+{
+    for (int i = 0; i < LV_MAP_PROGRAMS; i++)
+        if (!sound_pass(&d->pass[i][0]) || !sound_pass(&d->pass[i][1]))
+            return false;
+    return memchr(d->name, 0, sizeof d->name) != NULL;
+}
+
 static bool sound(struct lv_learned *l)
 {
+    for (int i = 0; i < LV_MAP_DEVICES; i++)
+        if (!sound_device(&l->device[i]))
+            return false;
     return lv_calib_restore(&l->calib[0]) && lv_calib_restore(&l->calib[1]) && lv_calib_restore(&l->peek[0]) &&
            lv_calib_restore(&l->peek[1]) && sound_pass(&l->target[0]) &&
            sound_pass(&l->target[1]) && sound_pass(&l->draft[0]) && sound_pass(&l->draft[1]) && within(l->p_child, 0.01, 0.999) &&

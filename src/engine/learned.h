@@ -12,12 +12,18 @@
 
 #include "cost/cost.h"
 #include "draft/calibrate.h"
+#include "map/map.h"
 
-#define LV_LEARNED_VERSION 1u
+#define LV_LEARNED_VERSION 2u /* 2: devices */
 
 struct lv_learned_pass { /* times of passes; no stairs: not measured */
     struct lv_stairs stairs;
     struct lv_cost_fit fit;
+};
+
+struct lv_learned_device { /* where there are several; a name of zeros: no device */
+    char name[24];
+    struct lv_learned_pass pass[LV_MAP_PROGRAMS][2]; /* [1]: some weights streamed; of a draft, with a smaller head */
 };
 
 struct lv_learned {
@@ -27,6 +33,7 @@ struct lv_learned {
     struct lv_learned_pass draft[2];   /* with its whole head; with a smaller one */
     double p_child;                    /* how often a draft's first choice is the target's */
     double stream_rate;                /* bytes a second that the device gives; 0 = not known */
+    struct lv_learned_device device[LV_MAP_DEVICES];
     double t_head;                     /* seconds of the target's head in a round; 0 = not known */
 };
 

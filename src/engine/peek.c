@@ -226,6 +226,7 @@ bool lv_peek_work(lever_seq *q, unsigned worker)
     if (pthread_mutex_trylock(&q->draft.lock) != 0)
         return false;
     if (atomic_load(&k->state) == COPIED) {
+        lv_instance_use(&q->e->target, x, true, k->n_batch);
         lv_exec_begin_head(x, k->batch, k->n_batch, lv_sampler_rank_head(&q->sampler, LV_PEEK_TOKENS));
         k->n_looks += k->n_batch;
         atomic_store(&k->state, HEAD);

@@ -16,6 +16,26 @@
 #define LOSING_ROUNDS 8    /* rounds before speculation is judged */
 #define PLAIN_ROUNDS 48    /* and how long it rests when it loses */
 
+/* The mapper decides otherwise than when the staircases were taken: they are those of its choices. */
+static void follow_devices(lever_seq *q)
+{
+    struct lever_engine *e = q->e;
+    struct lv_stairs target, draft;
+
+    if (!e->target.devices || q->n_decided == e->devices.map.n_decided)
+        return;
+    q->n_decided = e->devices.map.n_decided;
+    lv_devices_stairs(e, &target, &draft);
+    *lv_engine_learned_target(e) = (struct lv_learned_pass){ .stairs = target };
+    q->cost.target = target;
+    q->cost.fit = (struct lv_cost_fit){ 0 };
+    if (!lv_devices_run_draft(e))
+        return;
+    *lv_engine_learned_draft(e) = (struct lv_learned_pass){ .stairs = draft };
+    q->draft.cost.target = draft;
+    q->draft.cost.fit = (struct lv_cost_fit){ 0 };
+}
+
 enum lever_status lv_round_init(lever_seq *q, struct lever_error *err)
 {
     struct lever_engine *e = q->e;
@@ -25,6 +45,11 @@ enum lever_status lv_round_init(lever_seq *q, struct lever_error *err)
     q->p_child = e->learned.p_child;
     if (!e->uses_draft && !q->lookup_memory)
         return LEVER_OK;
+    LV_TRY(lv_devices_measure(e, false, err));
+    if (target->stairs.n) /* kept ones, and what passes made of them */
+        q->n_decided = e->devices.map.n_decided;
+    else
+        follow_devices(q);
     if (!target->stairs.n && e->target.stream) /* a pass waits for flash: what counts is its compute */
         lv_stairs_measure(&target->stairs, &e->target.exec, lv_pool_n(e->pool));
     else if (!target->stairs.n)
@@ -55,6 +80,7 @@ void lv_round_keep(lever_seq *q)
 
     if (!q->stats.n_round || !q->cost.target.n)
         return;
+    lv_devices_keep(e);
     lv_engine_learned_target(e)->fit = q->cost.fit;
     if (e->uses_draft)
         lv_engine_learned_draft(e)->fit = q->draft.cost.fit;
@@ -335,6 +361,7 @@ enum lever_status lv_round(lever_seq *q, uint32_t cap_out, uint32_t *n_drawn, st
     const bool overlap = speculated && e->uses_draft && e->target.stream && !e->opt.no_overlap && grows_tree(e);
     int32_t visited[LV_TREE_MAX], slot[LV_TREE_MAX];
 
+    follow_devices(q);
     q->round_ns = q->synced_ns = lv_now_ns();
     LV_TRY(choose(q, cap_out, err));
     const uint32_t n_rows = q->tree.n;

@@ -44,6 +44,7 @@ struct lever_seq {
     uint64_t round_ns, synced_ns; /* when the round began; when the draft had caught up with a prompt */
     double stream_rate;    /* bytes a second that the device gives, of late */
     double p_child;        /* how often a draft's first choice is the target's; moving average */
+    uint64_t n_decided;    /* the mapper's decisions that cost and draft.cost are of */
     double expected, predicted; /* of the chosen tree: tokens, seconds of the round */
     struct lever_round_node known[LV_TREE_MAX]; /* candidates when the tree was chosen; its rows come first */
     struct lever_round last; /* n_node 0: the last step was no round that chose */

@@ -136,3 +136,33 @@ enum lever_status lv_stairs_run(struct lv_stairs *out, struct lv_instance *m, bo
     }
     return LEVER_OK;
 }
+
+/* A head over rows of the last forward, or of whatever lies there: floats are as fast as others. */
+enum lever_status lv_stairs_head(struct lv_stairs *out, struct lv_instance *m, struct lever_error *err)
+{
+    const struct lv_weight *w = &m->program->w[m->program->w_head];
+    uint32_t row[LV_HEAD_ROWS];
+    double last = 0.0;
+
+    for (uint32_t i = 0; i < LV_HEAD_ROWS; i++)
+        row[i] = i;
+    *out = (struct lv_stairs){ 0 };
+    for (uint32_t i = 0; row_counts[i] <= LV_HEAD_ROWS && row_counts[i] <= m->exec.max_rows; i++) {
+        double best = 1e9;
+
+        for (int turn = 0; turn < 3 && !m->stream_head; turn++) {
+            const uint64_t t0 = lv_now_ns();
+
+            LV_TRY(lv_exec_head(&m->exec, row, row_counts[i], LV_HEAD_BEST, err));
+            const double t = lv_seconds(lv_now_ns() - t0);
+
+            best = turn && t < best ? t : best; /* the first one touches things */
+        }
+        if (m->stream_head)
+            best = time_group(&m->exec, w, row_counts[i]) * w->n_groups / m->exec.n_worker;
+        last = best > last ? best : last;
+        out->rows[out->n] = row_counts[i];
+        out->seconds[out->n++] = last;
+    }
+    return LEVER_OK;
+}

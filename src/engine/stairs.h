@@ -16,5 +16,7 @@ enum lever_status lv_stairs_run(struct lv_stairs *out, struct lv_instance *m, bo
 /* Seconds of a pass of n <= LV_HEAD_ROWS rows with their heads, where the instance runs (on its device, if it has one): the
  * best of three. */
 enum lever_status lv_stairs_time(double *seconds, struct lv_instance *m, uint32_t n, struct lever_error *err);
+/* The same for its head, of 1 to LV_HEAD_ROWS rows; a streamed head's kernels alone. */
+enum lever_status lv_stairs_head(struct lv_stairs *out, struct lv_instance *m, struct lever_error *err);
 
 #endif

@@ -35,8 +35,12 @@ static enum lever_status head(lever_seq *q, const uint32_t *row, uint32_t n, str
 {
     const struct lv_head want = { .n_top = lv_sampler_n_top(&q->sampler) };
 
+    const uint64_t t0 = lv_now_ns();
+
     q->n_head_row = 0;
     LV_TRY(lv_instance_head(&q->e->target, row, n, want, err));
+    if (!q->e->target.stream_head)
+        lv_instance_learn(&q->e->target, true, n, lv_seconds(lv_now_ns() - t0));
     memcpy(q->head_row, row, n * sizeof *row);
     q->n_head_row = n;
     return LEVER_OK;
@@ -106,6 +110,7 @@ static void learn_pass(lever_seq *q, uint32_t n, const struct marks *a, const st
     const double predicted = lv_cost_pass(&q->cost, n);
 
     lv_cost_learn(&q->cost, n, seconds - away);
+    lv_instance_learn(&q->e->target, false, n, seconds - away);
     if (q->e->target.stream) {
         q->cost.t_fixed += FIXED_STEP * (seconds - predicted - q->cost.t_fixed);
         lv_round_learn_rate(q, &a->io, &b->io);

@@ -112,6 +112,17 @@ static void finish_units(struct lv_exec *x, uint64_t at, uint32_t n)
         begin_op(x, (at >> 32) + 1, (uint32_t)at + 1);
 }
 
+/* The first rows of a pass by one kernel table, the rest by another, where there are two. */
+static void multiply(const struct lv_exec *x, enum lv_type type, float *y, size_t stride, const uint8_t *group,
+                     const struct lv_act *act, uint32_t n)
+{
+    const uint32_t n_first = x->k_rest && x->n_first < n ? x->n_first : n;
+
+    x->k->gemm[type](y, stride, group, act, 0, n_first);
+    if (n_first < n)
+        x->k_rest->gemm[type](y + n_first * stride, stride, group, act, n_first, n - n_first);
+}
+
 /* Output rows of groups first .. first + n - 1 of a segment, for all rows of the pass. */
 static void matmul_chunk(struct lv_exec *x, const struct lv_op *op, const struct lv_part *t, const uint8_t *streamed,
                          uint32_t first, uint32_t n, unsigned worker)
@@ -138,10 +149,10 @@ static void matmul_chunk(struct lv_exec *x, const struct lv_op *op, const struct
             group = repacked;
         }
         if (direct) {
-            x->k->gemm[w->type](x->buf[dst] + r0, x->stride[dst], group, act, 0, n_rows);
+            multiply(x, w->type, x->buf[dst] + r0, x->stride[dst], group, act, n_rows);
             continue;
         }
-        x->k->gemm[w->type](product, LV_GROUP_ROWS, group, act, 0, n_rows);
+        multiply(x, w->type, product, LV_GROUP_ROWS, group, act, n_rows);
         for (uint32_t r = 0; r < n_rows; r++) {
             float *y = lv_exec_row(x, dst, r) + r0, *v = product + (size_t)r * LV_GROUP_ROWS;
 

@@ -73,6 +73,8 @@ struct lv_exec_job; /* counters of the op that runs */
 
 struct lv_exec {
     const struct lv_kern *k;
+    const struct lv_kern *k_rest; /* matmuls of rows n_first on use this one; NULL: k for all. Set between runs, as k */
+    uint32_t n_first;
     struct lv_pool *pool;
     const struct lv_program *p;
     struct lv_source src;

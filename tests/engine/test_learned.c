@@ -40,6 +40,8 @@ static void make(struct lv_learned *l, struct lv_rng *r)
     }
     l->target[1].stairs = (struct lv_stairs){ .n = 3, .rows = { 1, 8, 64 }, .seconds = { 0.1, 0.2, 0.9 } };
     l->target[1].fit = (struct lv_cost_fit){ 1, 2, 3, 4, 5 };
+    snprintf(l->device[1].name, sizeof l->device[1].name, "unit");
+    l->device[1].pass[2][1] = l->target[1];
     l->stream_rate = 1.5e9;
     l->p_child = 0.7;
     l->t_head = 0.01;
@@ -110,9 +112,9 @@ int main(int argc, char **argv)
     rewrite(path, bytes, n + 1);
     CHECK(!lv_learned_load(&is, dir, KEY) && is_new(&is), "a byte more");
 
-    struct lv_learned mad[6]; /* sealed rightly, but never so */
+    struct lv_learned mad[8]; /* sealed rightly, but never so */
 
-    for (int i = 0; i < 6; i++)
+    for (int i = 0; i < 8; i++)
         mad[i] = was;
     mad[0].stream_rate = (double)NAN;
     mad[1].target[1].stairs.n = LV_STAIRS_MAX + 1;
@@ -120,7 +122,9 @@ int main(int argc, char **argv)
     mad[3].target[1].stairs.seconds[2] = -1.0;
     mad[4].p_child = 1.5;
     mad[5].target[1].fit.u = (double)INFINITY;
-    for (int i = 0; i < 6; i++)
+    memset(mad[6].device[3].name, 'x', sizeof mad[6].device[3].name);
+    mad[7].device[1].pass[2][1].stairs = (struct lv_stairs){ .n = 1, .rows = { 0 }, .seconds = { 1.0 } };
+    for (int i = 0; i < 8; i++)
         CHECK(lv_learned_save(&mad[i], dir, KEY) && !lv_learned_load(&is, dir, KEY) && is_new(&is), "mad %d", i);
 
     CHECK(lv_learned_save(&was, dir, KEY), "not kept");
