@@ -343,6 +343,8 @@ static enum lever_status check(const struct lv_args *a, struct lever_error *err)
     const int n_text = !!a->prompt + !!a->file + !!a->chat + !!a->decode;
     const char *name = lv_command_name(a->command);
 
+    if (a->command == LV_CMD_PROBE && a->draft && !a->target)
+        return lv_cli_fail(err, LEVER_E_ARG, "-md without -m: lever probe measures a draft beside its target; add -m FILE");
     if (a->command == LV_CMD_PROBE || a->command == LV_CMD_BENCH_KERNELS)
         return LEVER_OK;
     if (a->command == LV_CMD_REPLAY)

@@ -76,8 +76,9 @@ void lv_help_command(FILE *f, enum lv_command c)
                        "Generates text. The text goes to standard output, everything else to standard error.\n",
         [LV_CMD_PLAN] = "usage: lever plan -m FILE [-md FILE] [--memory SIZE] [-c N] [--profile FILE] [--json]\n"
                         "Shows what the memory would be spent on, and predicts speed; loads nothing.\n",
-        [LV_CMD_PROBE] = "usage: lever probe [DIR | FILE] [--json]\n"
-                         "Measures flash (a temporary file of 256 MiB in DIR, default here; or FILE), memory and arithmetic.\n",
+        [LV_CMD_PROBE] = "usage: lever probe [DIR | FILE] [-m FILE [-md FILE] [--memory SIZE]] [--json]\n"
+                         "Measures flash (a temporary file of 256 MiB in DIR, default here; or FILE), memory and arithmetic.\n"
+                         "With models also what their programs take on each unit of the CPU, and which one runs them.\n",
         [LV_CMD_BENCH_KERNELS] = "usage: lever bench kernels [--types LIST] [--rows LIST] [--shape LIST] [--json]\n"
                                  "Times the kernels with weights from memory, beside what the machine can do.\n",
         [LV_CMD_BENCH_STREAM] = "usage: lever bench stream -m FILE --memory SIZE [--compute on|off] [--json]\n"

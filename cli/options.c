@@ -27,11 +27,11 @@ static const char MEASURE[] = "Measuring";
 static const char OUTPUT[] = "Output";
 
 const struct lv_opt lv_options[] = {
-    { { "-m", "--model" }, LV_OPT_FILE, RUN | PLAN | BENCH_S | INFO | TOK | PACK | BENCH_D, AT(target), 0, 0, "FILE", MODEL,
+    { { "-m", "--model" }, LV_OPT_FILE, RUN | PLAN | PROBE | BENCH_S | INFO | TOK | PACK | BENCH_D, AT(target), 0, 0, "FILE", MODEL,
       "target model, a GGUF file (the first one of a split model)", 0, false },
-    { { "-md", "--spec-draft-model", "--model-draft" }, LV_OPT_FILE, RUN | PLAN | INFO | BENCH_D, AT(draft), 0, 0, "FILE", MODEL,
+    { { "-md", "--spec-draft-model", "--model-draft" }, LV_OPT_FILE, RUN | PLAN | PROBE | INFO | BENCH_D, AT(draft), 0, 0, "FILE", MODEL,
       "draft model, a GGUF file with the target's vocabulary", 0, false },
-    { { "--memory" }, LV_OPT_SIZE, RUN | PLAN | BENCH_S | BENCH_D, AT(memory_bytes), 1, 0, "SIZE", MODEL,
+    { { "--memory" }, LV_OPT_SIZE, RUN | PLAN | PROBE | BENCH_S | BENCH_D, AT(memory_bytes), 1, 0, "SIZE", MODEL,
       "bound on all memory of the process: 640M, 1.25G, bytes, or auto (what machine and cgroup give); "
       "default: no bound, everything resident", LEVER_MEMORY_AUTO, false },
     { { "-c", "--ctx-size" }, LV_OPT_U32, RUN | PLAN | BENCH_S | BENCH_D, AT(n_ctx), 0, MAX_TOK, "N", MODEL,

@@ -510,6 +510,38 @@ LEVER_API enum lever_status lever_probe(const char *path, unsigned parts, uint32
                                         void (*progress)(void *user, const char *what, uint64_t done, uint64_t total),
                                         void *user, struct lever_error *err);
 
+#define LEVER_MAP_DEVICES 4
+#define LEVER_MAP_CELLS 32
+
+/* Rows of a program: what each device takes, and where the mapper puts them. */
+struct lever_map_cell {
+    const char *program; /* "draft body", "draft head", "target body", "target head"; static text */
+    uint32_t rows;
+    double device_seconds[LEVER_MAP_DEVICES]; /* of a run; 0: not possible, or not allowed: an inexact device for the target */
+    struct {
+        uint32_t device, rows;
+    } part[2];           /* rows in this order; two parts: the batch is cut */
+    uint32_t n_part;
+    double seconds;      /* of the choice */
+};
+
+struct lever_mapping {
+    size_t size; /* set by the caller */
+    struct {
+        const char *name, *kind; /* kernel level or device; "vector", "matrix", "accelerator"; static text */
+        bool exact, shares_cores; /* its bits are the CPU's; its work takes the workers' time */
+    } device[LEVER_MAP_DEVICES];
+    uint32_t n_device;
+    struct lever_map_cell cell[LEVER_MAP_CELLS];
+    uint32_t n_cell, n_threads;
+    bool streamed; /* some of the target's weights: its times are of kernels alone, without the stream */
+};
+
+/* Loads the models as lever_open() would (opt->learned_dir is ignored) and measures the programs on each device. Blocks for that:
+ * some seconds. A draft that the plan leaves out is not measured. */
+LEVER_API enum lever_status lever_probe_models(const struct lever_options *opt, struct lever_mapping *out,
+                                               struct lever_error *err);
+
 struct lever_prediction {
     size_t size; /* set by the caller */
     double tok_per_s;        /* tokens_per_round / round_seconds */

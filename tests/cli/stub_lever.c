@@ -496,6 +496,17 @@ enum lever_status lever_probe(const char *path, unsigned parts, uint32_t n_threa
     return LEVER_OK;
 }
 
+enum lever_status lever_probe_models(const struct lever_options *opt, struct lever_mapping *out, struct lever_error *err)
+{
+    if (!strcmp(opt->target_path, "/nonexistent"))
+        return fail(err, LEVER_E_IO, "/nonexistent: no such file");
+    *out = (struct lever_mapping){ .size = out->size, .device = { { "unit", "matrix", true, true }, { "odd", "accelerator", false, false } },
+        .n_device = 2, .cell = { { "draft body", 1, { 0.25, 0.5 }, { { 0, 1 } }, 1, 0.25 },
+        { "target body", 40, { 2.0, 0.0 }, { { 0, 32 }, { 1, 8 } }, 2, 1.5 } }, .n_cell = opt->draft_path ? 2 : 1, .n_threads = 2,
+        .streamed = opt->memory_bytes != 0 };
+    return LEVER_OK;
+}
+
 void lever_bench_kernels_default(struct lever_bench_kernels_options *opt, size_t size)
 {
     memset(opt, 0, size);

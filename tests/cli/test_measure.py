@@ -85,6 +85,23 @@ class Probe(Measure):
         p = self.json("plan", "-m", self.model((), "streams 1"), "--profile", self.write(o))
         self.assertEqual((p["tok_per_s"], p["plain_tok_per_s"], p["seconds"]["draft"]), (2.5e9 + 5, 2, 2))
 
+    def test_models(self):
+        o = self.json("probe", "-m", "m", "-md", "d", "--memory", "8M")["mapper"]
+        self.assertEqual(o["devices"][1], {"name": "odd", "kind": "accelerator", "exact": False, "shares_cores": False})
+        self.assertEqual(o["programs"][0], {"program": "draft body", "rows": 1, "seconds": [0.25, 0.5],
+                                            "choice": [{"device": "unit", "rows": 1}], "choice_seconds": 0.25})
+        self.assertEqual(o["programs"][1]["seconds"], [2.0, None])
+        self.assertEqual(o["programs"][1]["choice"], [{"device": "unit", "rows": 32}, {"device": "odd", "rows": 8}])
+        self.assertTrue(o["streamed"])
+        self.assertEqual(len(self.json("probe", "-m", "m")["mapper"]["programs"]), 1)
+        self.assertNotIn("mapper", self.json("probe"))
+        r = self.lever("probe", "-m", "m", "-md", "d", env=self.env)
+        for part in (b"unit (matrix), odd (accelerator, inexact)", b"draft body    1 rows     250.000 ms    500.000 ms   unit",
+                     b"unit + odd (32 + 8 rows, 1500.000 ms)"):
+            self.assertIn(part, r.stdout)
+        self.assertIn("/nonexistent", self.json("probe", self.dir.name, "-m", "/nonexistent", code=5)["error"]["message"])
+        self.usage_error("probe", "-md", "d", says="-md without -m")
+
     def test_kept(self):
         m = self.model((), "streams 1")
         self.json("probe", "--no-cache")
