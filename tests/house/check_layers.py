@@ -19,9 +19,10 @@ ALLOWED = {
     "cost": set(),
     "map": {"cost"},
     "draft": {"tree"},
+    "prune": {"gguf", "kern"},  # gguf: quant.h alone
     "model": {"gguf", "kern", "tree"},
     "accel": {"gguf", "kern", "model"},
-    "engine": {"cpu", "gguf", "tok", "io", "kern", "tree", "cost", "map", "draft", "model", "accel"},
+    "engine": {"cpu", "gguf", "tok", "io", "kern", "tree", "cost", "map", "draft", "prune", "model", "accel"},
 }
 
 
