@@ -8,6 +8,14 @@
 
 /* ---- one op ---------------------------------------------------------------------- */
 
+static const struct lv_op call_op = { .kind = LV_OP_CALL };
+
+/* What `at` names. */
+static const struct lv_op *op_at(const struct lv_exec *x, uint64_t at)
+{
+    return (uint32_t)at & INSERTED ? &call_op : &x->job->op[(uint32_t)at];
+}
+
 /* Pieces of a row that the gated activation is split into. */
 static uint32_t glu_pieces(const struct lv_exec *x)
 {
@@ -23,8 +31,9 @@ static uint32_t op_units(const struct lv_exec *x, const struct lv_op *op)
     switch (op->kind) {
     case LV_OP_NORM:
     case LV_OP_QKV:
-    case LV_OP_CALL:
         return j->n_rows;
+    case LV_OP_CALL:
+        return j->n_call;
     case LV_OP_ATTN:
         return x->p->shape.n_head_kv * ((j->n_rows + j->attn_rows - 1) / j->attn_rows);
     case LV_OP_GLU:
@@ -63,10 +72,17 @@ static void begin_op(struct lv_exec *x, uint64_t serial, uint32_t i_op)
 {
     struct lv_exec_job *j = x->job;
 
-    if (x->between && j->pass && i_op && i_op < j->n_op)
+    if (x->between && j->pass && i_op && i_op < j->n_op) {
+        atomic_store(&j->n_call, 0);
         x->between(x->between_ctx, i_op);
-    if (i_op < j->n_op) {
-        const struct lv_op *op = &j->op[i_op];
+        if (atomic_load(&j->n_call)) {
+            /* Who is late at a call must not find it longer than it was. */
+            assert(!((uint32_t)atomic_load(&j->at) & INSERTED));
+            i_op |= INSERTED;
+        }
+    }
+    if (i_op < j->n_op || i_op & INSERTED) {
+        const struct lv_op *op = op_at(x, i_op);
         const uint32_t n_part = op->kind == LV_OP_MATMUL ? op->mm.n_part : 1;
 
         atomic_store_explicit(&j->n_done, 0, memory_order_relaxed);
@@ -106,10 +122,10 @@ static uint32_t take(_Atomic uint64_t *next, uint64_t serial, uint32_t end, uint
 static void finish_units(struct lv_exec *x, uint64_t at, uint32_t n)
 {
     struct lv_exec_job *j = x->job;
-    const uint32_t n_op_units = op_units(x, &j->op[(uint32_t)at]);
+    const uint32_t n_op_units = op_units(x, op_at(x, at)), i_op = (uint32_t)at;
 
     if (atomic_fetch_add_explicit(&j->n_done, n, memory_order_acq_rel) + n == n_op_units)
-        begin_op(x, (at >> 32) + 1, (uint32_t)at + 1);
+        begin_op(x, (at >> 32) + 1, i_op & INSERTED ? i_op & ~INSERTED : i_op + 1);
 }
 
 /* The first rows of a pass by one kernel table, the rest by another, where there are two. */
@@ -258,7 +274,7 @@ static enum lv_work work(struct lv_exec *x, unsigned worker)
     struct lv_exec_job *j = x->job;
     const uint64_t at = atomic_load(&j->at);
 
-    if ((uint32_t)at == CLOSED || (uint32_t)at >= j->n_op || atomic_load_explicit(&j->stop, memory_order_relaxed))
+    if ((uint32_t)at == CLOSED || ((uint32_t)at & ~INSERTED) >= j->n_op || atomic_load_explicit(&j->stop, memory_order_relaxed))
         return LV_WORK_END;
     if ((x->cancel && atomic_load_explicit(x->cancel, memory_order_relaxed)) ||
         (x->src.error && x->src.error(x->src.ctx, NULL) < 0)) {
@@ -266,7 +282,7 @@ static enum lv_work work(struct lv_exec *x, unsigned worker)
         lv_event_bump(x->event);
         return LV_WORK_END;
     }
-    const struct lv_op *op = &j->op[(uint32_t)at];
+    const struct lv_op *op = op_at(x, at);
     uint32_t unit;
 
     if (op->kind == LV_OP_MATMUL)
@@ -328,6 +344,7 @@ static void begin(struct lv_exec *x, const struct lv_op *op, uint32_t n_op, stru
     j->kv = kv;
     j->pass = pass;
     j->n_rows = n_rows;
+    atomic_store(&j->n_call, n_rows);
     j->attn_rows = pass ? lv_attn_rows_per_chunk(x, kv, pass) : 1;
     /* A row's gated activation is split when there are too few rows for all workers. */
     const uint32_t n_ff = x->p->shape.n_ff, n_piece = n_rows >= 4 * x->n_worker ? 1 : 2 * x->n_worker;
@@ -354,6 +371,14 @@ void lv_exec_keep_rows(struct lv_exec *x, const uint32_t *keep, const struct lv_
     }
     j->pass = pass;
     atomic_store(&j->n_rows, pass->n_rows);
+}
+
+void lv_exec_insert_call(struct lv_exec *x, uint32_t n, void (*fn)(void *ctx, uint32_t i, unsigned worker), void *ctx)
+{
+    assert(n >= 1);
+    x->call = fn;
+    x->call_ctx = ctx;
+    atomic_store(&x->job->n_call, n);
 }
 
 enum lever_status lv_exec_result(struct lv_exec *x, struct lever_error *err)
@@ -396,11 +421,9 @@ void lv_exec_begin_head(struct lv_exec *x, const uint32_t *row, uint32_t n, stru
 
 void lv_exec_begin_call(struct lv_exec *x, uint32_t n, void (*fn)(void *ctx, uint32_t i, unsigned worker), void *ctx)
 {
-    static const struct lv_op op = { .kind = LV_OP_CALL };
-
     x->call = fn;
     x->call_ctx = ctx;
-    begin(x, &op, 1, NULL, NULL, n);
+    begin(x, &call_op, 1, NULL, NULL, n);
 }
 
 enum lever_status lv_exec_forward(struct lv_exec *x, struct lv_kv *kv, const struct lv_pass *pass,

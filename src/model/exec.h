@@ -84,7 +84,7 @@ struct lv_exec {
     bool (*idle)(void *ctx, unsigned worker);
     void *idle_ctx;
     /* Called before op i_op of a forward, i_op > 0, while no worker holds a part of the run: rows may be looked at, and
-     * dropped by lv_exec_keep_rows. NULL: none. */
+     * dropped by lv_exec_keep_rows, or a call put in by lv_exec_insert_call. NULL: none. */
     void (*between)(void *ctx, uint32_t i_op);
     void *between_ctx;
 
@@ -103,7 +103,7 @@ struct lv_exec {
     uint32_t *n_top;                /* [n_worker][LV_HEAD_ROWS] */
 
     struct lv_exec_job *job;
-    void (*call)(void *ctx, uint32_t i, unsigned worker); /* of lv_exec_begin_call */
+    void (*call)(void *ctx, uint32_t i, unsigned worker); /* of the call that runs */
     void *call_ctx;
     _Atomic uint64_t stream_wait_ns; /* of all workers together: nothing to do but wait for the stream */
     _Atomic uint64_t idle_ns;        /* of all workers together: in `idle` while the stream was waited for */
@@ -123,6 +123,10 @@ bool lv_exec_init_head(struct lv_exec *x, const struct lv_program *p, uint32_t n
 /* In `between`, before an op of kind LV_OP_NORM: the rest of the run is over rows keep[0] < keep[1] < .. alone, which
  * become rows 0 .. n - 1. pass: the same for them; it and keep's rows' slots stay until the run ends. */
 void lv_exec_keep_rows(struct lv_exec *x, const uint32_t *keep, const struct lv_pass *pass);
+
+/* In `between`, before op i_op: first fn(ctx, i, worker) for i = 0 .. n - 1 is run, n >= 1, by all workers together; then
+ * `between` is called for i_op again, when it cannot put in another. */
+void lv_exec_insert_call(struct lv_exec *x, uint32_t n, void (*fn)(void *ctx, uint32_t i, unsigned worker), void *ctx);
 
 /* Runs the body of the program over the pass. Before: rows of LV_BUF_X hold the scaled embeddings.
  * After LEVER_OK: LV_BUF_X holds the residual stream of every row, the slots hold their K and V.

@@ -10,6 +10,7 @@
  * names the op: a worker that was held up can never take a unit of a later op. All other
  * fields keep still while a worker is inside. */
 #define CLOSED UINT32_MAX /* as the index in `at`: the next run is being set up */
+#define INSERTED (UINT32_C(1) << 30) /* with the index of an op: a call that runs before it */
 
 struct lv_exec_job {
     _Atomic uint64_t at;     /* serial << 32 | index of the op */
@@ -21,6 +22,7 @@ struct lv_exec_job {
 
     const struct lv_op *op; /* [n_op] */
     uint32_t n_op;
+    _Atomic uint32_t n_call; /* units of a call */
     _Atomic uint32_t n_rows; /* changes between ops: who is late may look, but finds that its op is over */
     uint32_t attn_rows, glu_cols;
     uint64_t began_ns;

@@ -34,7 +34,8 @@ bool host_logits(struct host *h, const int32_t *ids, uint32_t n, uint32_t bucket
 bool host_tree(struct host *h, const int32_t *token, const int *parent, uint32_t n, float *logits);
 
 /* The same, but before the first norm at or behind op i_op all rows but keep[0] < keep[1] < .. are dropped (ancestors of
- * kept ones are kept); logits [n_keep][n_vocab]. */
+ * kept ones are kept); logits [n_keep][n_vocab]. Before each op a call of some units is put in; false unless all of their
+ * units ran once, while no op did. */
 bool host_tree_dropping(struct host *h, const int32_t *token, const int *parent, uint32_t n, uint32_t i_op,
                         const uint32_t *keep, uint32_t n_keep, float *logits);
 
