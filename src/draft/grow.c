@@ -118,6 +118,28 @@ void lv_grow_set_p(struct lv_grow *g, int32_t node, float p)
     g->node[node].lp += by;
 }
 
+void lv_grow_set_all(struct lv_grow *g, const float *p)
+{
+    float by[LV_GROW_MAX] = { 0.0f };
+    bool done[LV_GROW_MAX] = { false };
+
+    for (int32_t i = 0; i < LV_GROW_MAX; i++) {
+        int32_t way[LV_GROW_MAX], up = i;
+        uint32_t n = 0;
+
+        for (; up >= 0 && g->node[i].state != LV_GROW_FREE && !done[up]; up = g->node[up].parent)
+            way[n++] = up;
+        while (n-- > 0) { /* from the top: what is above is done, and still as it was */
+            const int32_t v = way[n], parent = g->node[v].parent;
+
+            if (parent >= 0)
+                by[v] = by[parent] + (p[v] > 0.0f ? g->node[parent].lp - by[parent] + logf(p[v]) - g->node[v].lp : 0.0f);
+            g->node[v].lp += by[v];
+            done[v] = true;
+        }
+    }
+}
+
 float lv_grow_rest(const struct lv_grow *g, int32_t node)
 {
     float rest = 1.0f;

@@ -58,6 +58,8 @@ void lv_grow_init(struct lv_grow *g, int32_t token);
 int32_t lv_grow_add(struct lv_grow *g, int32_t parent, int32_t token, float p, uint8_t rank);
 /* Another probability given the parent, (0, 1]: what is below moves along. */
 void lv_grow_set_p(struct lv_grow *g, int32_t node, float p);
+/* The same for many nodes at once: p[LV_GROW_MAX], 0: as it is. */
+void lv_grow_set_all(struct lv_grow *g, const float *p);
 /* What a node's living children leave of its probability, [0, 1]. */
 float lv_grow_rest(const struct lv_grow *g, int32_t node);
 /* Probability of a node's path from the present root. */

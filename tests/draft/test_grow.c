@@ -282,6 +282,44 @@ static void run_full(struct lv_rng *r)
     CHECK(g.n > LV_GROW_MAX - 8, "only %u nodes", g.n);
 }
 
+/* Many probabilities at once are as one after the other, from the root on. */
+static void run_set_all(struct lv_rng *r)
+{
+    static struct lv_grow a, b;
+    float p[LV_GROW_MAX] = { 0 };
+    int32_t node[8];
+    uint32_t n_spine;
+
+    lv_grow_init(&a, 1);
+    for (int i = 0; i < 20; i++) {
+        const uint32_t n = lv_grow_batch(&a, 8, 1e-30f, node, 8 + LV_GROW_MAX, &n_spine);
+
+        lv_grow_batch_done(&a, node, n, false);
+        for (uint32_t k = 0; k < n; k++)
+            for (uint8_t c = 0; c < 4; c++)
+                lv_grow_add(&a, node[k], (int32_t)lv_rng_below(r, 100000), 0.05f + 0.05f * (float)c, c);
+        if (i % 7 == 6 && a.node[a.root].n_child)
+            for (int32_t c = 0; c < LV_GROW_MAX; c++)
+                if (a.node[c].state != LV_GROW_FREE && a.node[c].parent == a.root) {
+                    lv_grow_advance(&a, a.node[c].token);
+                    break;
+                }
+    }
+    b = a;
+    for (uint32_t depth = 1; depth < 100; depth++)
+        for (int32_t i = 0; i < LV_GROW_MAX; i++)
+            if (a.node[i].state != LV_GROW_FREE && !a.node[i].spine && i != a.root && lv_grow_depth(&a, i) == depth &&
+                lv_rng_below(r, 2)) {
+                p[i] = 0.01f + 0.2f * (float)lv_rng_below(r, 4);
+                lv_grow_set_p(&b, i, p[i]);
+            }
+    lv_grow_set_all(&a, p);
+    for (int32_t i = 0; i < LV_GROW_MAX; i++)
+        if (a.node[i].state != LV_GROW_FREE && fabsf(a.node[i].lp - b.node[i].lp) > 1e-3f)
+            CHECK(false, "node %d: %g, one after the other %g", i, (double)a.node[i].lp, (double)b.node[i].lp);
+    CHECK(lv_grow_validate(&a), "inconsistent when many were set");
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1)
@@ -292,6 +330,8 @@ int main(int argc, char **argv)
     for (int i = 0; i < 60 && !n_fail; i++)
         run(&r);
     run_full(&r);
+    for (int i = 0; i < 10 && !n_fail; i++)
+        run_set_all(&r);
     printf("%d failures\n", n_fail);
     return n_fail ? 1 : 0;
 }
