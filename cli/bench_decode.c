@@ -110,6 +110,10 @@ static void add_mode(struct lv_worker *w, const struct lv_args *a, const char *m
         lv_worker_addf(w, "--spec-draft-n-max", "%" PRIu32, k);
     else if (m != MODE_OFF && a->tree_rows)
         lv_worker_addf(w, "--tree-rows", "%" PRIu32, a->tree_rows);
+    if (m == MODE_LEVER && a->prune) {
+        lv_worker_add(w, "--prune");
+        lv_worker_add(w, a->prune == 1 ? "on" : "off");
+    }
 }
 
 /* Puts mode and prompt before a worker's message. */

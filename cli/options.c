@@ -88,8 +88,10 @@ const struct lv_opt lv_options[] = {
       "look at a late layer of the target to steer drafting during a pass", 0, false },
     { { "--overlap" }, LV_OPT_CHOICE, RUN, AT(overlap), 0, 0, "on|off", SPECULATE,
       "draft while the target is verifying", 0, false },
-    { { "--prune" }, LV_OPT_CHOICE, RUN, AT(prune), 0, 0, "auto|on|off", SPECULATE,
-      "drop unlikely branches in the middle of a pass", 0, false },
+    { { "--prune" }, LV_OPT_CHOICE, RUN | BENCH_D, AT(prune), 0, 0, "auto|on|off", SPECULATE,
+      "drop unlikely branches in the middle of a pass; auto: while that measures as a gain", 0, false },
+    { { "--lens" }, LV_OPT_FILE, RUN, AT(lens), 0, 0, "FILE|DIR|off", SPECULATE,
+      "what --prune reads states of the target's layers by; default: the target's in share/lever, if it is there", 0, false },
 
     { { "--sidecar" }, LV_OPT_FILE, RUN | PLAN | BENCH_S | BENCH_D, AT(sidecar), 0, 0, "FILE|off", TUNE,
       "weights in kernel layout, made by lever pack; default: MODEL.lvp, if it is there", 0, false },

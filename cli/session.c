@@ -1,8 +1,10 @@
 /* Opens models as the arguments say. A run opens twice: first the vocabulary alone, since the context
  * that the memory is planned for follows from the number of tokens in the prompt. */
+#define _POSIX_C_SOURCE 200809L
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli.h"
 
@@ -59,7 +61,7 @@ void lv_session_options(const struct lv_args *a, uint32_t n_ctx, struct lv_progr
     opt->speculation = (enum lever_speculation)a->speculation;
     opt->no_overlap = a->overlap == 1; /* on|off */
     opt->no_peek = a->peek == 1;
-    opt->prune = a->prune == 1; /* auto|on|off: it has not paid so far */
+    opt->prune = (enum lever_prune)a->prune;
     opt->tree_rows = a->tree_rows;
     opt->draft_head = a->draft_head;
     opt->reader = (enum lever_reader)a->reader;
@@ -74,13 +76,33 @@ void lv_session_options(const struct lv_args *a, uint32_t n_ctx, struct lv_progr
     opt->user = p;
 }
 
+/* What comes with the program: share/lever beside the folder it lies in. */
+static bool share_path(char *buf, size_t cap)
+{
+    const ssize_t n = readlink("/proc/self/exe", buf, cap - sizeof "/share/lever");
+
+    if (n <= 0 || (size_t)n >= cap - sizeof "/share/lever")
+        return false;
+    buf[n] = '\0';
+    for (int up = 0; up < 2; up++) {
+        char *slash = strrchr(buf, '/');
+
+        if (!slash)
+            return false;
+        *slash = '\0';
+    }
+    strcat(buf, "/share/lever");
+    return access(buf, R_OK) == 0;
+}
+
 enum lever_status lv_session_open(const struct lv_args *a, uint32_t n_ctx, struct lv_progress *p, lever_engine **out,
                                   struct lever_error *err)
 {
     struct lever_options opt;
-    char learned[1024];
+    char learned[1024], share[1024];
 
     lv_session_options(a, n_ctx, p, &opt);
+    opt.lens = a->lens ? a->lens : share_path(share, sizeof share) ? share : NULL;
     if (!a->no_cache && lv_cache_path(learned, sizeof learned, "learned", true))
         opt.learned_dir = learned;
     return lever_open(out, &opt, err);

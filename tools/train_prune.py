@@ -5,8 +5,9 @@ usage: train_prune.py TARGET.gguf --out FILE|FOLDER --train A.bin .. --test B.bi
 
 Prompts are split: one in seven of the training files is for validation (ridge strength, rank); the test files are only
 reported on. For each depth: ridge regression from the state there to the normed last state, gain * identity taken out, the
-rest brought to low rank in the metric of the head's rows (what does not move logits costs no rank); rounded as in the file;
-then a multinomial logistic model over each node's candidates. Needs numpy and about 4 GB of memory; minutes."""
+rest brought to low rank in the metric of the head's rows (what does not move logits costs no rank); then moved on by the
+likelihood itself (tools/prune_tune.py) for as long as validation gains; rounded as in the file; and a multinomial logistic
+model over each node's candidates. Needs numpy and about 4 GB of memory; minutes."""
 import argparse
 import json
 import os
@@ -16,11 +17,12 @@ import zlib
 import numpy as np
 
 import prune_data as pd
+import prune_tune
 
 CONFIDENCE = [0, 1, 5, 6, 7]   # features that need no lens
 ALL = list(range(pd.USED))
 RIDGE = [1e-3]
-RANKS = [0, 32, 64, 96, 128]
+RANKS = [0, 32, 64, 128]
 OUTLIER = 6.0  # times the median norm: states of a text's first token, which no map should serve
 
 
@@ -136,6 +138,7 @@ def main():
     ap.add_argument("--depths", help="those that go into the file; default: all")
     ap.add_argument("--rank", type=int, help="instead of choosing it")
     ap.add_argument("--most", type=int, default=128, help="largest rank to choose")
+    ap.add_argument("--epochs", type=int, default=12, help="most of tuning by likelihood; 0: regression alone")
     ap.add_argument("--report")
     a = ap.parse_args()
     head = pd.Head(a.target)
@@ -166,6 +169,10 @@ def main():
         states = [s.states(r, i) for s, r in zip(sets, (train, train, test))]
         f = Fit(head, train, fit_on, i)
         best = None
+        h = [head.scores(s, x) for s, x in zip(sets, states)]  # the state as it is
+        w = pd.fit(sets[0], pd.features(sets[0], h[0]), ALL, prior)
+        plain = [measures(s, pd.probabilities(s, pd.features(s, x), w)) for s, x in zip(sets, h)]
+        print(f"depth {depth} plain: validation {plain[1]}, test {plain[2]} {np.round(w[:pd.USED], 2)}", flush=True)
         for ridge in RIDGE:
             for rank in RANKS if a.rank is None else [a.rank]:
                 if rank > a.most or (rank == 0 and ridge != RIDGE[0]):
@@ -179,6 +186,16 @@ def main():
                 if best is None or got["nll"] < best[0] - (0.002 if rank > best[1].rank else 0):
                     best = (got["nll"], lens, ridge)
         lens = best[1]
+        if a.epochs and lens.rank:
+            def refit(h):
+                xs = [pd.features(s, head.scores(s, x)) for s, x in zip(sets, h)]
+                w = pd.fit(sets[0], xs[0], ALL, prior)
+                return w, [pd.nll(s, pd.probabilities(s, x, w)) for s, x in zip(sets, xs)]
+
+            start = {"gain": lens.gain, "v": lens.v, "u": lens.u, "b": lens.b}
+            m = prune_tune.tune(head, sets[:2], states[:2], start, refit, a.epochs, np.random.default_rng(1))
+            lens = Lens(depth, m["gain"], m["v"], m["u"], m["b"])
+            lens.weight = refit([lens.apply(h) for h in states[:2]])[0]
         xt = pd.features(sets[2], head.scores(sets[2], lens.apply(states[2])))
         got = measures(sets[2], pd.probabilities(sets[2], xt, lens.weight))
         report["depth"][depth] = {"rank": lens.rank, "ridge": best[2], "rows": f.n, **got, "weight": np.round(lens.weight, 3).tolist()}

@@ -72,6 +72,12 @@ enum lever_reader {
 
 enum lever_log_level { LEVER_LOG_ERROR, LEVER_LOG_WARN, LEVER_LOG_INFO, LEVER_LOG_DEBUG };
 
+enum lever_prune {
+    LEVER_PRUNE_AUTO = 0, /* while it measures as a gain */
+    LEVER_PRUNE_ON,       /* wherever it is predicted to be one */
+    LEVER_PRUNE_OFF
+};
+
 #define LEVER_MEMORY_UNLIMITED UINT64_C(0)
 #define LEVER_MEMORY_AUTO UINT64_MAX /* what the machine and its cgroup can give */
 
@@ -112,10 +118,12 @@ struct lever_options {
      * at any time. NULL = nothing is kept. */
     const char *learned_dir;
     bool no_peek;            /* no look at what late layers of the target say, which steers drafting during a pass */
-    bool prune;              /* drop rows that a late layer finds improbable; has not paid so far, never changes the text */
+    enum lever_prune prune;  /* drop rows that a layer in the middle finds improbable; never changes the text */
     /* Where the draft runs: "cpu" (also NULL), "opencl", or "auto": there if that is measured to be faster. A device that is
      * missing or fails is warned of once, and the CPU drafts; the text is the same in any case. */
     const char *device;
+    const char *lens;        /* file that tells pruning what states of the target's layers mean, or a folder to look for
+                              * the target's (FINGERPRINT.lens) in; NULL: none */
 };
 
 #define LEVER_HEAD_AUTO 0u
@@ -290,6 +298,8 @@ struct lever_stats {
     uint64_t n_rested;              /* rounds without drafting because it had measured slower */
     const char *speculation_note;   /* why less was drafted than asked for; NULL: it was not. Lives as long as engine and seq */
     uint64_t n_bonus_by_peek;       /* of n_bonus_in_tree: only a late layer of the target had named it */
+    double n_prune_lost;            /* tokens that dropped rows would have brought, about */
+    double seconds_prune;           /* looking at layers in the middle */
 };
 
 /* seq may be NULL. */

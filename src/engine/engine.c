@@ -11,6 +11,7 @@
 #include "engine/candidates.h"
 #include "engine/device.h"
 #include "engine/peek.h"
+#include "engine/prune.h"
 #include "engine/sidecar.h"
 
 #ifndef LEVER_VERSION
@@ -56,14 +57,16 @@ static enum lever_status take_options(struct lever_engine *e, const struct lever
     e->sidecar = e->opt.sidecar ? lv_strdup(e->opt.sidecar) : NULL;
     e->learned_dir = e->opt.learned_dir ? lv_strdup(e->opt.learned_dir) : NULL;
     e->device = e->opt.device ? lv_strdup(e->opt.device) : NULL;
+    e->lens_path = e->opt.lens ? lv_strdup(e->opt.lens) : NULL;
     if (!e->target_path || (e->opt.draft_path && !e->draft_path) || (e->opt.sidecar && !e->sidecar) ||
-        (e->opt.learned_dir && !e->learned_dir) || (e->opt.device && !e->device))
+        (e->opt.learned_dir && !e->learned_dir) || (e->opt.device && !e->device) || (e->opt.lens && !e->lens_path))
         return LV_FAIL(err, LEVER_E_NOMEM, "options");
     e->opt.target_path = e->target_path;
     e->opt.draft_path = e->draft_path;
     e->opt.sidecar = e->sidecar;
     e->opt.learned_dir = e->learned_dir;
     e->opt.device = e->device;
+    e->opt.lens = e->lens_path;
     return LEVER_OK;
 }
 
@@ -158,8 +161,7 @@ static uint64_t hash_text(uint64_t h, const char *text)
     return lv_sidecar_hash(h ^ lv_mix64(strlen(text)), (const uint8_t *)text, strlen(text));
 }
 
-/* Models are told apart by size, name and the list of their tensors. */
-static uint64_t hash_model(uint64_t h, const struct lv_gguf *g)
+uint64_t lv_engine_hash_model(uint64_t h, const struct lv_gguf *g)
 {
     struct lv_str name;
 
@@ -182,12 +184,15 @@ static void open_learned(struct lever_engine *e)
     for (uint32_t i = 1; i < e->devices.map.n; i++)
         h = hash_text(h, e->devices.map.device[i].name);
     lv_learned_init(&e->learned);
+    lv_judge_init(&e->judge);
+    for (uint32_t i = 0; i < e->lens.n; i++) /* corrections are of one lens */
+        h = lv_sidecar_hash(h ^ e->lens.layer[i].depth, (const uint8_t *)e->lens.layer[i].weight, sizeof e->lens.layer[i].weight);
     if (!e->learned_dir)
         return;
     if (e->draft.device) /* its times are another's */
         h = hash_text(h, lv_accel_caps(e->accel)->name);
-    h = hash_model(h, e->target.gguf);
-    e->learned_key = e->has_draft ? hash_model(h, e->draft.gguf) : h;
+    h = lv_engine_hash_model(h, e->target.gguf);
+    e->learned_key = e->has_draft ? lv_engine_hash_model(h, e->draft.gguf) : h;
     if (lv_learned_load(&e->learned, e->learned_dir, e->learned_key))
         say(e, LEVER_LOG_INFO, "begins with what was learned of these models before");
 }
@@ -327,6 +332,7 @@ enum lever_status lv_engine_open_planned(struct lever_engine *e, const struct le
     LV_TRY(lv_devices_init(&e->devices, &e->kern, e->opt.cpu_level != NULL, err));
     LV_TRY(lv_pool_new(&e->pool, e->opt.n_threads, err));
     LV_TRY(lv_device_open(e, err)); /* before the plan: what a driver takes is seen there */
+    LV_TRY(lv_prune_open(e, err));
     return plan_memory(e, err);
 }
 
@@ -407,5 +413,7 @@ void lever_close(lever_engine *e)
     lv_free(e->sidecar);
     lv_free(e->learned_dir);
     lv_free(e->device);
+    lv_free(e->lens_path);
+    lv_lens_close(&e->lens);
     lv_free(e);
 }

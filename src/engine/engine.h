@@ -8,11 +8,13 @@
 #include "engine/plan.h"
 #include "engine/sampler.h"
 #include "tok/chat.h"
+#include "prune/judge.h"
+#include "prune/lens.h"
 #include "tok/tok.h"
 
 struct lever_engine {
     struct lever_options opt;
-    char *target_path, *draft_path, *sidecar, *learned_dir, *device; /* owned copies */
+    char *target_path, *draft_path, *sidecar, *learned_dir, *device, *lens_path; /* owned copies */
     bool has_draft;                 /* a draft was asked for and opened */
     struct lv_gguf *vocab_gguf;     /* vocab_only: the file without a program */
     struct lv_instance target, draft;
@@ -23,6 +25,9 @@ struct lever_engine {
     struct lv_pool *pool;
     struct lv_plan plan;
     bool uses_draft;                /* after the plan */
+    struct lv_lens lens;            /* of the target, for pruning; n 0: none */
+    struct lv_lens_layer plain;     /* what pruning does without */
+    struct lv_judge judge;          /* whether it pays */
     struct lv_learned learned;      /* sequences begin with it and add to it */
     uint64_t learned_key;
     bool learned_more;              /* since it was read */
@@ -48,6 +53,9 @@ enum lever_status lv_engine_kernels(struct lv_kern *k, const char *level, struct
  * tokenizer). *e is zeroed; lever_close is due in any case. */
 enum lever_status lv_engine_open_planned(struct lever_engine *e, const struct lever_options *opt,
                                          struct lever_error *err);
+
+/* Models are told apart by size, name and the list of their tensors. */
+uint64_t lv_engine_hash_model(uint64_t h, const struct lv_gguf *g);
 
 static inline const struct lv_gguf *lv_engine_gguf(const struct lever_engine *e, int which)
 {

@@ -35,6 +35,8 @@ void lv_learned_init(struct lv_learned *l)
     for (int i = 0; i < 2; i++) {
         lv_calib_init(&l->calib[i]);
         lv_calib_init(&l->peek[i]);
+        for (int s = 0; s < LV_PRUNE_STAGES; s++)
+            lv_predict_fix_init(&l->prune[i][s]);
     }
     l->p_child = P_CHILD;
 }
@@ -74,6 +76,10 @@ static bool sound(struct lv_learned *l)
     for (int i = 0; i < LV_MAP_DEVICES; i++)
         if (!sound_device(&l->device[i]))
             return false;
+    for (int i = 0; i < 2; i++)
+        for (int s = 0; s < LV_PRUNE_STAGES; s++)
+            if (!lv_predict_fix_restore(&l->prune[i][s]))
+                return false;
     return lv_calib_restore(&l->calib[0]) && lv_calib_restore(&l->calib[1]) && lv_calib_restore(&l->peek[0]) &&
            lv_calib_restore(&l->peek[1]) && sound_pass(&l->target[0]) &&
            sound_pass(&l->target[1]) && sound_pass(&l->draft[0]) && sound_pass(&l->draft[1]) && within(l->p_child, 0.01, 0.999) &&

@@ -13,8 +13,10 @@
 #include "cost/cost.h"
 #include "draft/calibrate.h"
 #include "map/map.h"
+#include "prune/predict.h"
 
-#define LV_LEARNED_VERSION 2u /* 2: devices */
+#define LV_LEARNED_VERSION 3u /* 2: devices; 3: pruning */
+#define LV_PRUNE_STAGES 4 /* layers of a pass that pruning looks at */
 
 struct lv_learned_pass { /* times of passes; no stairs: not measured */
     struct lv_stairs stairs;
@@ -29,6 +31,7 @@ struct lv_learned_device { /* where there are several; a name of zeros: no devic
 struct lv_learned {
     struct lv_calib calib[2];          /* of drafting for greedy decoding; for sampling */
     struct lv_calib peek[2];           /* of what a late layer of the target says, the same */
+    struct lv_predict_fix prune[2][LV_PRUNE_STAGES]; /* of what pruning predicts, the same */
     struct lv_learned_pass target[2];  /* all resident; some weights streamed: then compute alone */
     struct lv_learned_pass draft[2];   /* with its whole head; with a smaller one */
     double p_child;                    /* how often a draft's first choice is the target's */

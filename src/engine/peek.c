@@ -6,7 +6,6 @@
 #include "engine/seq.h"
 
 #define AT 0.875       /* of the layers: later it is surer, and helps less */
-#define MIN_CUT 4      /* rows; fewer are not worth the move */
 #define MIN_PATH 1e-3f /* of a path: less is not worth a node */
 
 enum state { OFF, WAIT, COPIED, HEAD, DONE };
@@ -18,54 +17,35 @@ bool lv_peek_wanted(const struct lever_options *opt)
 
 /* ---- rows ---------------------------------------------------------------------------- */
 
-/* The pass for rows keep[0 .. n): slots and paths move together. In place: rows only move down. */
-static void keep_pass(lever_seq *q, uint32_t n)
-{
-    struct lv_peek *k = &q->peek;
-    uint32_t at = 0;
-
-    for (uint32_t i = 0; i < n; i++) {
-        const uint32_t from = q->path_at[k->keep[i]], len = q->path_at[k->keep[i] + 1] - from;
-
-        memmove(q->path + at, q->path + from, len * sizeof *q->path);
-        q->slot[i] = q->slot[k->keep[i]];
-        q->path_at[i] = at; /* at or before from: later rows still find theirs */
-        at += len;
-    }
-    q->path_at[n] = at;
-    k->pass = (struct lv_pass){ .n_rows = n, .slot = q->slot, .path_at = q->path_at, .path = q->path };
-}
-
-/* Between ops: copies the rows for the head, and drops those that are not worth the rest. */
-static void between(void *seq, uint32_t i_op)
-{
-    lever_seq *q = seq;
-    struct lv_peek *k = &q->peek;
-    struct lv_exec *x = &q->e->target.exec;
-    bool ready = true;
-
-    if (i_op == k->i_op) {
-        for (uint32_t i = 0; i < k->n_row; i++)
-            memcpy(lv_exec_row(&q->e->target.peek, LV_BUF_X, i), lv_exec_row(x, LV_BUF_X, i),
-                   x->p->shape.n_embd * sizeof(float));
-        atomic_store(&k->state, COPIED);
-    } else if (i_op > k->i_op && x->p->op[i_op].kind == LV_OP_NORM &&
-               atomic_compare_exchange_strong(&k->cut, &ready, false)) {
-        const uint32_t n = k->pass.n_rows;
-
-        keep_pass(q, n);
-        lv_exec_keep_rows(x, k->keep, &k->pass);
-        k->pruned = true;
-    }
-}
-
 /* The next rows to look at: a node and below it the draft's first choices. */
 static void set_batch(lever_seq *q, int32_t node)
 {
     struct lv_peek *k = &q->peek;
     const uint32_t left = LV_PEEK_ROWS - k->n_known;
+    const uint32_t n = lv_tree_first_path(&q->tree, node, left < LV_HEAD_ROWS ? left : LV_HEAD_ROWS, k->batch);
 
-    k->n_batch = lv_tree_first_path(&q->tree, node, left < LV_HEAD_ROWS ? left : LV_HEAD_ROWS, k->batch);
+    for (k->n_batch = 0; k->n_batch < n && k->there[k->batch[k->n_batch]];)
+        k->n_batch++;
+}
+
+/* Copies the rows for the head, each to the place that it has in the tree. */
+void lv_peek_between(lever_seq *q, uint32_t i_op)
+{
+    struct lv_peek *k = &q->peek;
+    struct lv_exec *x = &q->e->target.exec;
+    int wait = WAIT;
+
+    if (i_op != k->i_op || atomic_load(&k->state) != WAIT)
+        return;
+    memset(k->there, 0, sizeof k->there);
+    for (uint32_t i = 0; i < q->prune.n_row; i++) {
+        const uint32_t row = q->prune.row[i];
+
+        k->there[row] = true;
+        memcpy(lv_exec_row(&q->e->target.peek, LV_BUF_X, row), lv_exec_row(x, LV_BUF_X, i), x->p->shape.n_embd * sizeof(float));
+    }
+    set_batch(q, 0);
+    atomic_compare_exchange_strong(&k->state, &wait, COPIED);
 }
 
 void lv_peek_begin(lever_seq *q)
@@ -77,7 +57,6 @@ void lv_peek_begin(lever_seq *q)
 
     k->calib = &e->learned.peek[q->sampler.temperature > 0.0f];
     k->n_known = 0;
-    k->pruned = false;
     if (!e->target.peek.max_rows || q->tree.n < 2 || !lv_sampler_rank_head(&q->sampler, LV_PEEK_TOKENS).n_top)
         return;
     k->i_op = 0;
@@ -86,15 +65,8 @@ void lv_peek_begin(lever_seq *q)
             k->i_op = i + 1; /* then the residual stream holds all of the layer before */
     if (!k->i_op)
         return;
-    k->n_row = q->tree.n;
-    k->row_seconds = lv_cost_compute(&q->cost, q->tree.n) / q->tree.n * (1.0 - AT);
-    k->rate = q->last.rate;
-    atomic_store(&k->cut, false);
-    set_batch(q, 0);
     atomic_store(&k->state, WAIT);
     e->target.peek.cancel = e->target.exec.cancel;
-    e->target.exec.between_ctx = q;
-    e->target.exec.between = between;
 }
 
 /* ---- what was seen ------------------------------------------------------------------- */
@@ -150,29 +122,6 @@ static void set_children(lever_seq *q, const struct lv_peek_row *r)
     g->node[node].peeked = true;
 }
 
-/* Rows whose path has become too improbable for what the remaining layers cost. A child is never likelier than its parent, so
- * ancestors stay; so does the likeliest path. Cancelled when it would leave nothing but the root. */
-static void plan_cut(lever_seq *q)
-{
-    const struct lv_grow *g = &q->draft.grow;
-    struct lv_peek *k = &q->peek;
-    const double least = k->rate * k->row_seconds;
-    uint32_t n = 0;
-    bool kept[LV_TREE_MAX];
-
-    if (!q->e->opt.prune)
-        return;
-    for (uint32_t i = 0; i < k->n_row; i++) {
-        kept[i] = i == 0 || (kept[q->tree.parent[i]] && is_there(q, i) && (double)lv_grow_p(g, q->map[i]) >= least);
-        if (kept[i])
-            k->keep[n++] = i;
-    }
-    if (n < 2 || n + MIN_CUT > k->n_row)
-        return;
-    k->pass.n_rows = n;
-    atomic_store(&k->cut, true);
-}
-
 static void read_batch(lever_seq *q)
 {
     struct lv_peek *k = &q->peek;
@@ -204,7 +153,6 @@ static void read_batch(lever_seq *q)
         atomic_store(&k->state, COPIED);
         return;
     }
-    plan_cut(q);
     atomic_store(&k->state, DONE);
 }
 
@@ -247,45 +195,20 @@ bool lv_peek_work(lever_seq *q, unsigned worker)
 
 /* ---- after the pass --------------------------------------------------------------------- */
 
-/* The tree of the rows that are left. Where each went: place. */
-static void cut_tree(lever_seq *q, int32_t *place)
+void lv_peek_end(lever_seq *q, const int32_t *place)
 {
     struct lv_peek *k = &q->peek;
-    struct lv_tree *t = &q->tree;
-
-    for (uint32_t i = 0; i < k->n_row; i++)
-        place[i] = -1;
-    for (uint32_t i = 0; i < k->pass.n_rows; i++) {
-        const uint32_t from = k->keep[i];
-
-        place[from] = (int32_t)i;
-        t->token[i] = t->token[from];
-        t->depth[i] = t->depth[from];
-        t->parent[i] = i ? place[t->parent[from]] : -1;
-        q->map[i] = q->map[from];
-    }
-    t->n = k->pass.n_rows;
-}
-
-double lv_peek_end(lever_seq *q)
-{
-    struct lv_peek *k = &q->peek;
-    int32_t place[LV_TREE_MAX];
     uint32_t n = 0;
 
-    q->e->target.exec.between = NULL;
+    if (atomic_load(&k->state) == OFF)
+        return;
     atomic_store(&k->state, OFF);
-    if (!k->pruned)
-        return 0.0;
-    cut_tree(q, place);
     for (uint32_t i = 0; i < k->n_known; i++)
         if (place[k->known[i].row] >= 0) {
             k->known[n] = k->known[i];
             k->known[n++].row = (uint32_t)place[k->known[i].row];
         }
     k->n_known = n;
-    k->pruned = false;
-    return (k->n_row - q->tree.n) * (1.0 - AT);
 }
 
 void lv_peek_learn(lever_seq *q, const int32_t *visited, uint32_t n)

@@ -2,14 +2,14 @@
  *
  * At about 7/8 of the depth the head is run over rows of the path that the target seems to take. The tokens it names get
  * their probabilities in the draft's tree, or come into it, so that background drafting goes on below the token that
- * will probably end this round. Rows that have become improbable are dropped for the layers that remain. Neither
- * can change the text: which tokens are drawn depends on rows that went through all layers.
+ * will probably end this round. It cannot change the text: which tokens are drawn depends on rows that went through all
+ * layers. Where the head is too dear for that, engine/prune.h looks at the draft's own candidates alone.
  *
  * States, all steps under the draft's lock:
  *   OFF -> WAIT (a pass begins) -> COPIED (its rows passed that layer) -> HEAD (a batch runs) -> COPIED .. -> DONE
  *
  * Everything here runs between begin and end of one pass. owns: nothing; its head executor is the target's
- * instance's. threads: lv_peek_work from any worker, `between` from the worker that finished an op. */
+ * instance's. threads: lv_peek_work from any worker, lv_peek_between from the worker that finished an op. */
 #ifndef LV_ENGINE_PEEK_H
 #define LV_ENGINE_PEEK_H
 
@@ -31,16 +31,10 @@ struct lv_peek {
     _Atomic int state;
     struct lv_calib *calib;    /* the engine's, for this kind of sampling */
     uint32_t i_op;             /* rows are copied before this op */
-    double row_seconds;        /* what the remaining layers cost a row */
-    double rate;               /* tokens a second that time is worth */
-    uint32_t n_row;            /* rows when the pass began */
     uint32_t batch[LV_HEAD_ROWS], n_batch;
     struct lv_peek_row known[LV_PEEK_ROWS];
     uint32_t n_known;
-    _Atomic bool cut;          /* keep is ready, and not yet used */
-    uint32_t keep[LV_TREE_MAX];
-    struct lv_pass pass;       /* of the rows that are kept */
-    bool pruned;               /* it took their place */
+    bool there[LV_TREE_MAX];   /* rows that had not been dropped when they were copied */
     uint64_t n_looks;          /* rows looked at, ever */
 };
 
@@ -48,12 +42,14 @@ struct lever_seq;
 
 /* Whether memory for it is to be planned: a draft that works beside the stream. */
 bool lv_peek_wanted(const struct lever_options *opt);
-/* The tree's rows are about to go through the target. */
+/* The tree's rows are about to go through the target; behind lv_prune_begin. */
 void lv_peek_begin(struct lever_seq *q);
+/* Of the executor: before op i_op, while nobody works. */
+void lv_peek_between(struct lever_seq *q, uint32_t i_op);
 /* A chunk of it. False when there is none at the moment. */
 bool lv_peek_work(struct lever_seq *q, unsigned worker);
-/* The pass is over: q's tree becomes that of the rows that are left. Returns how many whole rows were saved, or 0. */
-double lv_peek_end(struct lever_seq *q);
+/* The pass is over. place: where each of its rows is now in q's tree, or -1; not read if nothing was begun. */
+void lv_peek_end(struct lever_seq *q, const int32_t *place);
 /* What the walk made of it. visited: rows, n: tokens drawn; before the text grows. */
 void lv_peek_learn(struct lever_seq *q, const int32_t *visited, uint32_t n);
 

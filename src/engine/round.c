@@ -353,6 +353,12 @@ static bool background(void *seq, unsigned worker)
     return lv_peek_work(q, worker) || lv_draft_work(&q->draft, worker);
 }
 
+static void between(void *seq, uint32_t i_op)
+{
+    lv_prune_between(seq, i_op);
+    lv_peek_between(seq, i_op);
+}
+
 enum lever_status lv_round(lever_seq *q, uint32_t cap_out, uint32_t *n_drawn, struct lever_error *err)
 {
     struct lever_engine *e = q->e;
@@ -366,6 +372,11 @@ enum lever_status lv_round(lever_seq *q, uint32_t cap_out, uint32_t *n_drawn, st
     LV_TRY(choose(q, cap_out, err));
     const uint32_t n_rows = q->tree.n;
 
+    if (speculated) {
+        lv_prune_begin(q, overlap);
+        x->between = between;
+        x->between_ctx = q;
+    }
     if (overlap) {
         lv_draft_allow(&q->draft, LV_BACKGROUND_BATCHES);
         x->idle = background;
@@ -376,6 +387,7 @@ enum lever_status lv_round(lever_seq *q, uint32_t cap_out, uint32_t *n_drawn, st
     const uint64_t t2 = lv_now_ns();
 
     x->idle = NULL;
+    x->between = NULL;
     if (overlap)
         lv_draft_allow(&q->draft, 0); /* a batch under way goes on next time */
     const uint32_t room = e->opt.n_ctx - q->n;
@@ -392,6 +404,7 @@ enum lever_status lv_round(lever_seq *q, uint32_t cap_out, uint32_t *n_drawn, st
         bool known = false;
 
         lv_peek_learn(q, visited, *n_drawn);
+        lv_prune_learn(q, visited, *n_drawn);
 
         q->stats.n_lookup_accepted += lv_candidates_from_lookup(q, visited, *n_drawn);
         for (uint32_t i = 0; i < *n_drawn; i++) {

@@ -76,7 +76,7 @@ enum lever_status lever_seq_new(lever_engine *e, const struct lever_sampling *s,
         q->draft.on_lost = lv_device_lost;
         q->draft.on_lost_ctx = e;
     }
-    if ((st = lv_round_init(q, err)) < 0)
+    if ((st = lv_round_init(q, err)) < 0 || (st = lv_prune_init(q, err)) < 0)
         goto fail;
     e->seq = q;
     *out = q;
@@ -100,6 +100,7 @@ void lever_seq_free(lever_seq *q)
     }
     lv_draft_deinit(&q->draft);
     lv_candidates_deinit(q);
+    lv_prune_deinit(q);
     lv_sampler_deinit(&q->sampler);
     lv_free(q->text);
     lv_free(q->logits);

@@ -8,6 +8,7 @@
 #include "draft/lookup.h"
 #include "engine/engine.h"
 #include "engine/peek.h"
+#include "engine/prune.h"
 
 /* text[0 .. n) is the conversation. Between calls either the last row of a prefill is still at hand (`fresh`: its logits
  * give the next token), or the last token is the root: known, but not yet in the cache. */
@@ -37,6 +38,7 @@ struct lever_seq {
     uint32_t path_at[LV_TREE_MAX + 1];
     int32_t path[LV_TREE_MAX * (LV_TREE_MAX + 1) / 2]; /* of all nodes; a chain has most */
     struct lv_peek peek;
+    struct lv_pruner prune;
     atomic_bool cancel;
     double run_tokens, run_seconds; /* of late: decayed sums */
     uint32_t run_rounds;

@@ -134,8 +134,10 @@ enum lever_status lv_round_verify(lever_seq *q, uint32_t first_head, struct leve
 
     const enum lever_status st = lv_instance_forward(&q->e->target, t->token, &pass, err);
     const struct marks after = mark(q->e);
-    const double rows = n_rows - lv_peek_end(q); /* those that were dropped count for the layers they saw */
+    int32_t place[LV_TREE_MAX];
+    const double rows = n_rows - lv_prune_end(q, place); /* those that were dropped count for the layers they saw */
 
+    lv_peek_end(q, place);
     if (st < 0)
         return st;
     learn_pass(q, (uint32_t)(rows + 0.5), &before, &after);

@@ -269,7 +269,8 @@ void lv_lens_apply(const struct lv_lens_layer *l, const struct lv_kern *k, uint3
 {
     memcpy(s->h, h, n_embd * sizeof *h);
     k->scale(s->h, l->gain, n_embd);
-    k->add(s->h, s->h, l->b, n_embd);
+    if (l->b)
+        k->add(s->h, s->h, l->b, n_embd);
     if (!l->rank)
         return;
     memcpy(s->norm, h, n_embd * sizeof *h);

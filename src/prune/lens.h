@@ -32,7 +32,7 @@ struct lv_lens_layer {
     float gain;
     float weight[LV_PREDICT_WEIGHTS];
     const uint8_t *v, *u; /* R32 groups of Q8_0 */
-    const float *b;       /* [n_embd] */
+    const float *b;       /* [n_embd]; NULL: zeros */
 };
 
 struct lv_lens {

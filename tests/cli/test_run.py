@@ -6,7 +6,7 @@ FIELDS = {"text", "ids", "finish_reason", "prompt_tokens", "tokens", "seconds", 
           "rows_per_round", "bytes", "stream", "memory", "speculation", "reader", "reader_method", "kernels", "version"}
 NESTED = {"seconds": {"load", "prefill", "decode"}, "bytes": {"streamed", "per_round"}, "stream": {"rate", "idle_share"},
           "memory": {"budget", "planned", "peak_rss"},
-          "speculation": {"mode", "drafted", "accepted", "pruned", "lookup_accepted", "bonus_in_tree", "bonus_by_peek", "rested", "note",
+          "speculation": {"mode", "drafted", "accepted", "pruned", "prune_lost", "prune_seconds", "lookup_accepted", "bonus_in_tree", "bonus_by_peek", "rested", "note",
                           "exposed_draft_seconds", "embed_wait_seconds"}}
 
 

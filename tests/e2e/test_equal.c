@@ -12,6 +12,7 @@
 #include <lever/lever.h>
 
 #include "base/rng.h"
+#include "e2e/random_lens.h"
 #include "engine/seq.h"
 #include "ref/tiny.h"
 
@@ -27,7 +28,9 @@ struct cell {
     uint64_t memory, ring, slot;
     enum lever_reader reader;
     enum lever_speculation mode;
-    bool no_overlap, no_peek, prune, slow;
+    bool no_overlap, no_peek, slow;
+    enum lever_prune prune;
+    const char *lens;
     uint32_t tree_rows, draft_head;
     size_t cap; /* tokens a step may hand out */
 };
@@ -37,6 +40,7 @@ struct run {
     uint32_t n;
     struct lever_stats stats;
     uint64_t n_looks; /* at rows in a late layer */
+    uint64_t n_seen;  /* layers that pruning looked at */
 };
 
 static bool fail(const char *what, const struct lever_error *err)
@@ -78,6 +82,7 @@ static bool generate(const char *target, const struct cell *c, const struct leve
     opt.no_overlap = c->no_overlap;
     opt.no_peek = c->no_peek;
     opt.prune = c->prune;
+    opt.lens = c->lens;
     opt.tree_rows = c->tree_rows;
     opt.draft_head = c->draft_head;
     *out = (struct run){ .stats = { .size = sizeof out->stats } };
@@ -99,6 +104,7 @@ static bool generate(const char *target, const struct cell *c, const struct leve
     if (ok)
         lever_stats(e, q, &out->stats);
     out->n_looks = ok ? q->peek.n_looks : 0;
+    out->n_seen = ok ? q->prune.n_looks : 0;
     lever_seq_free(q);
     lever_close(e);
     return ok;
@@ -178,7 +184,7 @@ int main(int argc, char **argv)
     struct lever_error err;
     int32_t prompt[N_PROMPT];
     unsigned n_cell = 0, n_bad = 0, n_streamed = 0, n_accepted = 0, n_rejected = 0,
-             n_lookup = 0, n_pruned = 0, n_looks = 0;
+             n_lookup = 0, n_pruned = 0, n_looks = 0, n_seen = 0, n_streamed_pruned = 0;
 
     if (argc < 2)
         return 2;
@@ -196,6 +202,14 @@ int main(int argc, char **argv)
         s.jitter = i ? jitter[i - 1] : 0;
         if (tiny_write(&s, path[i], &err) < 0)
             return fail("write", &err) ? 0 : 1;
+    }
+    static const uint32_t depths[3][3] = { { 3, 6, 9 }, { 1, 2, 11 }, { 7, 8, 10 } };
+    static char lens[3][600];
+
+    for (unsigned i = 0; i < 3; i++) {
+        snprintf(lens[i], sizeof lens[i], "%s/equal-%u-%d.lens", argv[1], i, (int)getpid());
+        if (!random_lens(path[0], lens[i], depths[i], 3, &rng))
+            return 1;
     }
     for (unsigned i = 0; i < N_PROMPT; i++)
         prompt[i] = (int32_t)lv_rng_below(&rng, 500);
@@ -219,7 +233,8 @@ int main(int argc, char **argv)
                               .mode = (enum lever_speculation)lv_rng_below(&rng, 4),
                               .no_overlap = lv_rng_below(&rng, 3) == 0,
                               .no_peek = lv_rng_below(&rng, 4) == 0,
-                              .prune = lv_rng_below(&rng, 4) > 0,
+                              .prune = (enum lever_prune)lv_rng_below(&rng, 3),
+                              .lens = lv_rng_below(&rng, 4) ? lens[lv_rng_below(&rng, 3)] : NULL,
                               .slow = lv_rng_below(&rng, 4) == 0,
                               .tree_rows = lv_rng_below(&rng, 2) ? 0 : 2 + lv_rng_below(&rng, 254),
                               .draft_head = head[lv_rng_below(&rng, 4)],
@@ -234,7 +249,9 @@ int main(int argc, char **argv)
             if (i >= 20) { /* always reached: drafting and looking ahead beside a slow stream */
                 c.mode = LEVER_SPEC_TREE;
                 c.no_overlap = c.no_peek = false;
-                c.prune = c.slow = true;
+                c.slow = true;
+                c.prune = LEVER_PRUNE_ON;
+                c.lens = lens[i % 3];
                 c.draft = path[1 + i % 2];
                 c.slot = 65536;
                 c.ring = 4 * c.slot;
@@ -251,17 +268,21 @@ int main(int argc, char **argv)
             n_streamed += got.stats.streamed_bytes > 0;
             n_accepted += (unsigned)got.stats.n_accepted;
             n_pruned += (unsigned)got.stats.n_pruned;
+            n_streamed_pruned += got.stats.streamed_bytes ? (unsigned)got.stats.n_pruned : 0;
             n_looks += (unsigned)got.n_looks;
+            n_seen += (unsigned)got.n_seen;
             n_lookup += (unsigned)got.stats.n_lookup_accepted;
             n_rejected += (unsigned)(got.stats.n_drafted - got.stats.n_accepted);
         }
     }
     for (unsigned i = 0; i < 4; i++)
         remove(path[i]);
-    printf("%u cells, %u failures; %u streamed, %u tokens accepted, %u of them from lookup alone, %u rejected, %u looks, %u pruned\n",
-           n_cell, n_bad, n_streamed, n_accepted, n_lookup, n_rejected, n_looks, n_pruned);
-    if (!n_streamed || !n_accepted || !n_lookup || !n_rejected || !n_looks) {
-        printf("FAIL the matrix does not reach streaming, acceptance, lookup, rejection and looks at late layers\n");
+    for (unsigned i = 0; i < 3; i++)
+        remove(lens[i]);
+    printf("%u cells, %u failures; %u streamed, %u tokens accepted, %u of them from lookup alone, %u rejected, %u looks, %u layers seen, %u pruned (%u streamed)\n",
+           n_cell, n_bad, n_streamed, n_accepted, n_lookup, n_rejected, n_looks, n_seen, n_pruned, n_streamed_pruned);
+    if (!n_streamed || !n_accepted || !n_lookup || !n_rejected || !n_looks || !n_seen || !n_pruned) {
+        printf("FAIL the matrix does not reach streaming, acceptance, lookup, rejection, looks at late layers and pruning\n");
         return 1;
     }
     return n_bad ? 1 : 0;

@@ -33,6 +33,7 @@ static void make(struct lv_learned *l, struct lv_rng *r)
 
         lv_calib_learn(&l->calib[i % 2], p, i % 4u, i % 9u, lv_rng_below(r, 2));
         lv_calib_learn(&l->peek[i % 2], p, i % 4u, 1, lv_rng_below(r, 2));
+        lv_predict_learn(&l->prune[i % 2][i % 3], (float[]){ 4.0f * p - 2.0f, p }, 2, (int32_t)lv_rng_below(r, 3) - 1);
     }
     for (int i = 0; i < 2; i++) {
         lv_calib_fit(&l->calib[i]);
@@ -112,9 +113,9 @@ int main(int argc, char **argv)
     rewrite(path, bytes, n + 1);
     CHECK(!lv_learned_load(&is, dir, KEY) && is_new(&is), "a byte more");
 
-    struct lv_learned mad[8]; /* sealed rightly, but never so */
+    struct lv_learned mad[9]; /* sealed rightly, but never so */
 
-    for (int i = 0; i < 8; i++)
+    for (int i = 0; i < 9; i++)
         mad[i] = was;
     mad[0].stream_rate = (double)NAN;
     mad[1].target[1].stairs.n = LV_STAIRS_MAX + 1;
@@ -124,7 +125,8 @@ int main(int argc, char **argv)
     mad[5].target[1].fit.u = (double)INFINITY;
     memset(mad[6].device[3].name, 'x', sizeof mad[6].device[3].name);
     mad[7].device[1].pass[2][1].stairs = (struct lv_stairs){ .n = 1, .rows = { 0 }, .seconds = { 1.0 } };
-    for (int i = 0; i < 8; i++)
+    mad[8].prune[1][2].scale = -1.0;
+    for (int i = 0; i < 9; i++)
         CHECK(lv_learned_save(&mad[i], dir, KEY) && !lv_learned_load(&is, dir, KEY) && is_new(&is), "mad %d", i);
 
     CHECK(lv_learned_save(&was, dir, KEY), "not kept");
