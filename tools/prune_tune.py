@@ -1,11 +1,11 @@
-"""Lens matrices from likelihood: what regression found is moved on so that a node's own candidates are told apart. Part of
+"""Lens matrices from likelihood: the state as it is, moved so that a node's own candidates are told apart. Part of
 tools/train_prune.py."""
 import numpy as np
 
 import prune_data as pd
 
 BATCH = 256
-RATE = 4e-4     # of a matrix's own size, a step of Adam: more, and it learns the prompts by heart
+RATE = 1e-3     # of the state's size, a step of Adam: more, and it learns the prompts by heart
 PATIENCE = 3    # epochs without a better validation
 
 
@@ -55,7 +55,8 @@ def tune(head, sets, states, m, refit, epochs, rng):
     best, best_m, worse = first[1], dict(m), 0
     mean = {k: np.zeros_like(m[k]) for k in "vub"}
     square = {k: np.zeros_like(m[k]) for k in "vub"}
-    scale = {k: RATE * np.sqrt((m[k] ** 2).mean()) for k in "vub"}
+    size = np.sqrt((apply(states[0][:1000]) ** 2).mean())
+    scale = {"v": RATE * np.sqrt((m["v"] ** 2).mean()), "u": RATE * size / np.sqrt(len(m["v"])), "b": RATE * size}
     step = 0
     for epoch in range(epochs):
         order = rng.permutation(sets[0].n)

@@ -5,9 +5,9 @@ usage: train_prune.py TARGET.gguf --out FILE|FOLDER --train A.bin .. --test B.bi
 
 Prompts are split: one in seven of the training files is for validation (ridge strength, rank); the test files are only
 reported on. For each depth: ridge regression from the state there to the normed last state, gain * identity taken out, the
-rest brought to low rank in the metric of the head's rows (what does not move logits costs no rank); then moved on by the
-likelihood itself (tools/prune_tune.py) for as long as validation gains; rounded as in the file; and a multinomial logistic
-model over each node's candidates. Needs numpy and about 4 GB of memory; minutes."""
+rest brought to low rank in the metric of the head's rows (what does not move logits costs no rank); the same directions, but
+moved along as the likelihood itself wants it, for as long as validation gains (tools/prune_tune.py); and the state as it is. Each
+rounded as in the file, with a multinomial logistic model over a node's candidates; validation chooses. Needs numpy and about 4 GB of memory; minutes."""
 import argparse
 import json
 import os
@@ -21,7 +21,7 @@ import prune_tune
 
 CONFIDENCE = [0, 1, 5, 6, 7]   # features that need no lens
 ALL = list(range(pd.USED))
-RIDGE = [1e-3]
+RIDGE = 1e-3
 RANKS = [0, 32, 64, 128]
 OUTLIER = 6.0  # times the median norm: states of a text's first token, which no map should serve
 
@@ -168,37 +168,33 @@ def main():
         i = train.depths.index(depth)
         states = [s.states(r, i) for s, r in zip(sets, (train, train, test))]
         f = Fit(head, train, fit_on, i)
-        best = None
-        h = [head.scores(s, x) for s, x in zip(sets, states)]  # the state as it is
-        w = pd.fit(sets[0], pd.features(sets[0], h[0]), ALL, prior)
-        plain = [measures(s, pd.probabilities(s, pd.features(s, x), w)) for s, x in zip(sets, h)]
-        print(f"depth {depth} plain: validation {plain[1]}, test {plain[2]} {np.round(w[:pd.USED], 2)}", flush=True)
-        for ridge in RIDGE:
-            for rank in RANKS if a.rank is None else [a.rank]:
-                if rank > a.most or (rank == 0 and ridge != RIDGE[0]):
-                    continue
-                lens = Lens(depth, f.gain, *f.low_rank(ridge, rank, root))
-                xs = [pd.features(s, head.scores(s, lens.apply(h))) for s, h in zip(sets[:2], states)]
-                lens.weight = pd.fit(sets[0], xs[0], ALL, prior)
-                got = measures(sets[1], pd.probabilities(sets[1], xs[1], lens.weight))
-                print(f"depth {depth} ridge {ridge:g} rank {rank}: validation {got} {np.round(lens.weight[:pd.USED], 2)}", flush=True)
-                # a larger rank must earn its bytes
-                if best is None or got["nll"] < best[0] - (0.002 if rank > best[1].rank else 0):
-                    best = (got["nll"], lens, ridge)
-        lens = best[1]
-        if a.epochs and lens.rank:
-            def refit(h):
-                xs = [pd.features(s, head.scores(s, x)) for s, x in zip(sets, h)]
-                w = pd.fit(sets[0], xs[0], ALL, prior)
-                return w, [pd.nll(s, pd.probabilities(s, x, w)) for s, x in zip(sets, xs)]
+        none = np.zeros((0, train.n_embd))
 
-            start = {"gain": lens.gain, "v": lens.v, "u": lens.u, "b": lens.b}
-            m = prune_tune.tune(head, sets[:2], states[:2], start, refit, a.epochs, np.random.default_rng(1))
-            lens = Lens(depth, m["gain"], m["v"], m["u"], m["b"])
-            lens.weight = refit([lens.apply(h) for h in states[:2]])[0]
+        def refit(h):
+            xs = [pd.features(s, head.scores(s, x)) for s, x in zip(sets, h)]
+            w = pd.fit(sets[0], xs[0], ALL, prior)
+            return w, [pd.nll(s, pd.probabilities(s, x, w)) for s, x in zip(sets, xs)]
+
+        def judge(what, lens):
+            lens.weight, got = refit([lens.apply(h) for h in states])
+            print(f"depth {depth} {what}: nats to fit {got[0]:.4f}, validation {got[1]:.4f}, test {got[2]:.4f}", flush=True)
+            return got[1], lens
+
+        tried = [judge("as it is", Lens(depth, 1.0, none, none.T, np.zeros(train.n_embd)))]
+        print(f"  weights {np.round(tried[0][1].weight[:pd.USED], 2)}")
+        for rank in RANKS if a.rank is None else [a.rank]:
+            if rank > a.most:
+                continue
+            v, u, b = f.low_rank(RIDGE, rank, root)
+            tried.append(judge(f"regression, rank {rank}", Lens(depth, f.gain, v, u, b)))
+            if a.epochs and rank: # directions from regression, but nothing is moved along them yet
+                m = prune_tune.tune(head, sets[:2], states[:2], {"gain": 1.0, "v": v, "u": 0 * u, "b": 0 * b},
+                                    lambda h: refit(h), a.epochs, np.random.default_rng(1))
+                tried.append(judge(f"likelihood, rank {rank}", Lens(depth, m["gain"], m["v"], m["u"], m["b"])))
+        lens = min(tried, key=lambda t: t[0] + 0.002 * (t[1].rank > 32))[1]  # a larger rank must earn its bytes
         xt = pd.features(sets[2], head.scores(sets[2], lens.apply(states[2])))
         got = measures(sets[2], pd.probabilities(sets[2], xt, lens.weight))
-        report["depth"][depth] = {"rank": lens.rank, "ridge": best[2], "rows": f.n, **got, "weight": np.round(lens.weight, 3).tolist()}
+        report["depth"][depth] = {"rank": lens.rank, "rows": f.n, **got, "weight": np.round(lens.weight, 3).tolist()}
         print(f"depth {depth}: rank {lens.rank}, {f.n} rows, test {got}, weights {np.round(lens.weight[:pd.USED], 2)}", flush=True)
         lenses = sorted(lenses + [lens], key=lambda s: s.depth)
         write_lens(a.out, train, lenses[:8])  # what there is, if it is cut short
