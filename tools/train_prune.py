@@ -191,7 +191,7 @@ def main():
                 m = prune_tune.tune(head, sets[:2], states[:2], {"gain": 1.0, "v": v, "u": 0 * u, "b": 0 * b},
                                     lambda h: refit(h), a.epochs, np.random.default_rng(1))
                 tried.append(judge(f"likelihood, rank {rank}", Lens(depth, m["gain"], m["v"], m["u"], m["b"])))
-        lens = min(tried, key=lambda t: t[0] + 0.002 * (t[1].rank > 32))[1]  # a larger rank must earn its bytes
+        lens = min(tried, key=lambda t: t[0] + 0.002 * t[1].rank / 32)[1]  # rank must earn its bytes
         xt = pd.features(sets[2], head.scores(sets[2], lens.apply(states[2])))
         got = measures(sets[2], pd.probabilities(sets[2], xt, lens.weight))
         report["depth"][depth] = {"rank": lens.rank, "rows": f.n, **got, "weight": np.round(lens.weight, 3).tolist()}

@@ -116,7 +116,11 @@ static void nothing_but_numbers(void **state)
         assert_true(sound(p, v.n));
         if (lv_rng_below(&r, 3) == 0)
             z[0] = odd[lv_rng_below(&r, 3)];
+        const struct lv_predict_fix before = fix;
+
         lv_predict_learn(&fix, z, v.n, (int32_t)lv_rng_below(&r, v.n + 2) - 1);
+        if (!isfinite(z[0])) /* nothing is learned from what is no number */
+            assert_memory_equal(&fix, &before, sizeof fix);
         assert_true(isfinite(fix.scale) && isfinite(fix.shift) && fix.scale > 0.0);
     }
     assert_true(lv_predict_fix_restore(&fix));

@@ -141,7 +141,7 @@ static void several_stay_near_the_root(void **state)
         lv_rules_near_root(t.parent, t.path, t.n, max_depth, most, keep);
         assert_true(is_closed(&t, keep));
         for (uint32_t i = 0; i < t.n; i++) {
-            uint32_t depth = 0, n_child = 0, n_kept = 0;
+            uint32_t depth = 0, n_child = 0, n_kept = 0, n_had = 0;
             float least_kept = 2.0f, most_left = -1.0f;
 
             for (int32_t v = (int32_t)i; v > 0; v = t.parent[v])
@@ -150,6 +150,7 @@ static void several_stay_near_the_root(void **state)
                 if (t.parent[c] == (int32_t)i) {
                     n_child++;
                     n_kept += keep[c];
+                    n_had += had[c];
                     if (keep[c] && !had[c] && t.path[c] < least_kept)
                         least_kept = t.path[c];
                     if (!keep[c] && t.path[c] > most_left)
@@ -157,6 +158,7 @@ static void several_stay_near_the_root(void **state)
                 }
             if (keep[i] && depth < max_depth)
                 assert_true(n_kept >= (n_child < most ? n_child : most));
+            assert_true(n_kept <= (n_had > most ? n_had : most)); /* and no more */
             assert_true(least_kept >= most_left); /* the likeliest */
             assert_true(keep[i] == had[i] || depth <= max_depth);
         }
