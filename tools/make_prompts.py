@@ -2,6 +2,7 @@
 """Makes prompts of all seven tasks from templates: text for fitting what pruning predicts (tools/train_prune.py).
 
 usage: make_prompts.py [--each N] [--seed S] > prompts.jsonl
+       make_prompts.py --half 0|1 FILE > prompts.jsonl      every second prompt of each task of a file, tasks in turn
 
 Same form as prompts/prompts.jsonl. All content is invented here; the same seed gives the same file."""
 import argparse
@@ -134,14 +135,30 @@ def prompt(task, i, r):
         f"[{k + 1}] {text}" for k, (_, text) in enumerate(parts)) + f"\n\nQuestion: {ask}"
 
 
+def half(path, which):
+    of = {}
+    for line in open(path):
+        of.setdefault(json.loads(line)["task"], []).append(line)
+    of = [lines[which::2] for lines in of.values()]
+    for i in range(max(map(len, of))):
+        for lines in of:
+            if i < len(lines):
+                print(lines[i], end="")
+
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     ap.add_argument("--each", type=int, default=20, help="prompts a task")
     ap.add_argument("--seed", type=int, default=1)
+    ap.add_argument("--half", type=int, choices=(0, 1))
+    ap.add_argument("file", nargs="?")
     a = ap.parse_args()
+    if a.half is not None:
+        half(a.file, a.half)
+        return
     tasks = ["code", "math", "chat", "qa", "rag", "summarization", "translation"]
     for i in range(a.each):
-        for task in tasks: # tasks in turn: any piece of the file has all of them
+        for task in tasks:  # tasks in turn: any piece of the file has all of them
             r = random.Random(f"{a.seed}/{task}/{i}")
             print(json.dumps({"id": f"made-{a.seed}-{i}", "task": task, "source": "templates",
                               "messages": [{"role": "user", "content": prompt(task, i, r)}]}))

@@ -22,7 +22,8 @@ import numpy as np
 
 import prune_data as pd
 
-FIELDS = ["rows", "method", "depth", "trim", "threshold", "compute", "tokens", "half", "rounds", "accepted", "commit", "cpu", "options"]
+FIELDS = ["rows", "method", "depth", "trim", "threshold", "compute", "tokens", "half"]
+SHOWN = .93  # settings that keep fewer tokens are of no use and not written
 TRIM = [0, 1e-3, 2e-3, 3e-3, 5e-3, 7e-3, 1e-2, 1.4e-2, 2e-2, 3e-2, 4e-2, 6e-2, 9e-2, .13, .2]
 CUT = [0, 5e-4, 1e-3, 2e-3, 3e-3, 5e-3, 8e-3, 1.2e-2, 2e-2, 3e-2, 5e-2, 8e-2, .12, .2]
 WANT = [.95, .98, .99]
@@ -153,7 +154,7 @@ def slice_nodes(nodes, a, b):
     return s
 
 
-def lines(replay, rows, about):
+def lines(replay, rows):
     """One line a setting and half of the prompts (0, 1) or all."""
     todo = [("confidence", (), None, 0, TRIM)]
     for d in replay.depths[1:]:
@@ -168,8 +169,9 @@ def lines(replay, rows, about):
             looks = [(0, trim)] * bool(trim) + [(last, 0)]
         for cut, r in zip(cuts, replay.run(looks, cuts)):
             for half, x in (("0", r[0]), ("1", r[1]), ("all", r.sum(0))):
-                yield [rows, method, "+".join(map(str, depth)), cut if trim is None else trim, 0 if trim is None else cut,
-                       f"{x[0] / max(x[1], 1):.4f}", f"{x[2] / max(x[3], 1):.4f}", half, len(replay.rounds), int(x[3]), *about]
+                if r.sum(0)[2] >= SHOWN * r.sum(0)[3]:
+                    yield [rows, method, "+".join(map(str, depth)), cut if trim is None else trim, 0 if trim is None else cut,
+                           f"{x[0] / max(x[1], 1):.4f}", f"{x[2] / max(x[3], 1):.4f}", half]
 
 
 # ---- the page --------------------------------------------------------------------------
@@ -253,15 +255,12 @@ def svg(data, rows, path):
         f.write("\n".join(out + ["</svg>\n"]))
 
 
-def write_page(page, svg_path, data):
+def write_page(page, svg_path, data, about):
     rows = 64 if any(r["rows"] == "64" for r in data) else int(data[0]["rows"])
     svg(data, rows, svg_path)
     text = open(page).read()
-    about = sorted({(r["rows"], r["rounds"], r["accepted"], r["commit"], r["cpu"], r["options"]) for r in data if r["half"] == "all"},
-                   key=lambda t: int(t[0]))
     made = "<!-- made by tools/prune_report.py -->\n" + table(data) + "\n\n" + "\n".join(
-        f"* {r} rows: {n} rounds, {acc} accepted tokens; commit {c}; {cpu}; {o}" for r, n, acc, c, cpu, o in about) + \
-        "\n<!-- end -->"
+        "* " + line for line in sorted(about, key=lambda line: int(line.split()[0]))) + "\n<!-- end -->"
     text, n = re.subn(r"<!-- made by tools/prune_report.py -->.*?<!-- end -->", lambda _: made, text, flags=re.S)
     if not n:
         raise SystemExit(f"{page}: no place for the table")
@@ -271,10 +270,12 @@ def write_page(page, svg_path, data):
 
 # ---- ------------------------------------------------------------------------------------
 
-def about(options):
+def about(rows, replay, options):
+    """What the lines of a tree size were made from: a comment in the file."""
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.machine())
-    return [commit, cpu, options]
+    accepted = sum(len(way) - 1 for _, _, way, _ in replay.rounds)
+    return f"{rows} rows: {len(replay.rounds)} rounds, {accepted} accepted tokens; commit {commit}; {cpu}; {options}"
 
 
 def main():
@@ -299,11 +300,12 @@ def main():
                 out.writerow(FIELDS)
             for rows in map(int, a.rows.split(",")):
                 replay = Replay(records, rows, by_depth, n_layer)
-                out.writerows(lines(replay, rows, about(a.options)))
-                print(f"{rows} rows: {len(replay.rounds)} rounds")
-    data = list(csv.DictReader(open(a.csv)))
+                f.write(f"# {about(rows, replay, a.options)}\n")
+                out.writerows(lines(replay, rows))
+    text = open(a.csv).read().splitlines()
+    data = list(csv.DictReader(line for line in text if not line.startswith("# ")))
     if a.page:
-        write_page(a.page, a.svg, data)
+        write_page(a.page, a.svg, data, [line[2:] for line in text if line.startswith("# ")])
     print(table(data))
 
 
