@@ -140,7 +140,7 @@ static json_t *result_json(const struct output *o, const struct lever_stats *s, 
 
     return json_pack(
         "{s:o, s:o, s:s, s:o, s:o, s:{s:o, s:o, s:o}, s:o, s:o, s:o, s:o, s:{s:o, s:o}, s:{s:o, s:o}, s:{s:o, s:o, s:o},"
-        " s:{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}, s:o, s:o, s:o, s:s}",
+        " s:{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}, s:o, s:o, s:o, s:s}",
         "text", lv_json_text(o->text.bytes ? o->text.bytes : "", o->text.n_bytes),
         "ids", lv_json_ids(o->ids, o->n_ids),
         "finish_reason", o->finish,

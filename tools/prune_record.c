@@ -235,8 +235,8 @@ static uint32_t write_text(struct recorder *c, lever_engine *e, const int32_t *i
             c->q->cost.t_stream = FREE_ROWS;
         c->begun = false;
         c->r.kind = 2;
-        x->between = between;
-        x->between_ctx = c;
+        c->q->watch = between;
+        c->q->watch_ctx = c;
         const enum lever_status st = lever_step(c->q, out, LV_TREE_MAX, &n, &err);
 
         if (st < 0)
@@ -347,6 +347,7 @@ static lever_engine *open_engine(void)
     o.speculation = LEVER_SPEC_TREE;
     o.tree_rows = opt.rows;
     o.no_overlap = true;
+    o.prune = LEVER_PRUNE_OFF;
     if (lever_open(&e, &o, &err) < 0)
         die("open", err.message);
     return e;

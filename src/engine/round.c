@@ -355,8 +355,12 @@ static bool background(void *seq, unsigned worker)
 
 static void between(void *seq, uint32_t i_op)
 {
+    const lever_seq *q = seq;
+
     lv_prune_between(seq, i_op);
     lv_peek_between(seq, i_op);
+    if (q->watch)
+        q->watch(q->watch_ctx, i_op);
 }
 
 enum lever_status lv_round(lever_seq *q, uint32_t cap_out, uint32_t *n_drawn, struct lever_error *err)

@@ -39,6 +39,8 @@ struct lever_seq {
     int32_t path[LV_TREE_MAX * (LV_TREE_MAX + 1) / 2]; /* of all nodes; a chain has most */
     struct lv_peek peek;
     struct lv_pruner prune;
+    void (*watch)(void *ctx, uint32_t i_op); /* tools: called in rounds as the executor's `between` */
+    void *watch_ctx;
     atomic_bool cancel;
     double run_tokens, run_seconds; /* of late: decayed sums */
     uint32_t run_rounds;
