@@ -53,9 +53,13 @@ struct lv_trace {
 };
 enum lever_status lv_trace_open(struct lv_trace *t, const char *path, struct lever_error *err);
 /* After a lever_step that wrote ids[0 .. n). */
-enum lever_status lv_trace_round(struct lv_trace *t, const lever_engine *e, const lever_seq *seq, const int32_t *ids,
+enum lever_status lv_trace_round(struct lv_trace *t, const lever_engine *e, lever_seq *seq, const int32_t *ids,
                                  size_t n, struct lever_error *err);
 enum lever_status lv_trace_close(struct lv_trace *t, struct lever_error *err);
+
+/* ---- replay.c ---- */
+/* What lever replay --json prints for this trace; *out is the caller's. */
+enum lever_status lv_replay_file(const char *path, json_t **out, struct lever_error *err);
 
 /* ---- output.c: stderr, stdout, files ---- */
 int lv_exit_code(enum lever_status st);

@@ -42,10 +42,44 @@ static void add_choice(json_t *line, const struct lever_round *r)
                                   "stairs", "rows", rows, "seconds", seconds));
 }
 
+/* Microseconds since the round began, [begin, end, begin, end, ...], rising; those that end before `from` are left out. */
+static json_t *spans_json(const struct lever_span *span, size_t n, double from)
+{
+    json_t *o = json_array();
+
+    for (size_t i = 0; i < n; i++) {
+        if (span[i].end <= from)
+            continue;
+        json_array_append_new(o, json_integer((json_int_t)(1e6 * (span[i].begin > from ? span[i].begin : from))));
+        json_array_append_new(o, json_integer((json_int_t)(1e6 * span[i].end)));
+    }
+    return o;
+}
+
+/* When what went on. */
+static void add_spans(json_t *line, lever_seq *seq)
+{
+    struct lever_spans s = { .size = sizeof s };
+
+    if (lever_last_spans(seq, &s) < 0 || !(s.end > 0))
+        return;
+    const struct lever_span drafting = { 0, s.pass }, pass = { s.pass, s.head }, head = { s.head, s.end };
+
+    json_object_set_new(line, "spans",
+                        json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+                                  "drafting", spans_json(&drafting, s.pass > 0, 0),
+                                  "pass", spans_json(&pass, 1, 0),
+                                  "head", spans_json(&head, 1, 0),
+                                  "reads", spans_json(s.read, s.n_read, 0),
+                                  "background", spans_json(s.draft, s.n_draft, s.pass),
+                                  "wait_seconds", lv_json_real(s.wait),
+                                  "background_seconds", lv_json_real(s.background)));
+}
+
 /* Of the last pass: what the counters have grown by. */
 #define GROWN(field) (now.field - t->last.field)
 
-enum lever_status lv_trace_round(struct lv_trace *t, const lever_engine *e, const lever_seq *seq, const int32_t *ids,
+enum lever_status lv_trace_round(struct lv_trace *t, const lever_engine *e, lever_seq *seq, const int32_t *ids,
                                  size_t n, struct lever_error *err)
 {
     struct lever_stats now = { .size = sizeof now };
@@ -74,6 +108,7 @@ enum lever_status lv_trace_round(struct lv_trace *t, const lever_engine *e, cons
 
     if (lever_last_round(seq, &round) >= 0 && round.n_node && round.n_stair)
         add_choice(line, &round);
+    add_spans(line, seq);
     if (!lv_json_write(t->f, line))
         return lv_cli_fail(err, LEVER_E_NOMEM, "no memory for the trace");
     t->last = now;

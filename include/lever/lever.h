@@ -336,6 +336,24 @@ struct lever_round {
 /* The last lever_step() as a round: n_node is 0 if it was none (the token behind a prompt), or without speculation. */
 LEVER_API enum lever_status lever_last_round(const lever_seq *seq, struct lever_round *out);
 
+struct lever_span {
+    double begin, end; /* seconds since the round began, cut where the round ends */
+};
+
+/* When things went on in the last round, for a picture of it. */
+struct lever_spans {
+    size_t size;       /* set by the caller */
+    double pass, head, end; /* seconds since the round began: drafting until `pass`, then the target's pass, from `head` on
+                               its output head and acceptance; end 0: the last step was no round */
+    double wait, background; /* of the pass, mean over workers: waiting for the stream; drafting meanwhile */
+    const struct lever_span *read;  /* [n_read] from the device, in order of their ends; the sequence's, until its next call */
+    const struct lever_span *draft; /* [n_draft] batches of the draft model, the same */
+    size_t n_read, n_draft; /* at most 512 each: the latest */
+};
+
+/* LEVER_E_ARG when a pointer is NULL. Costs microseconds; nothing is recorded for it that a round does not know anyway. */
+LEVER_API enum lever_status lever_last_spans(lever_seq *seq, struct lever_spans *out);
+
 struct lever_replay_round {
     struct lever_round round;
     const int32_t *next; /* [n_next] the text behind the root, as far as it is known */

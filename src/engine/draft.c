@@ -360,6 +360,7 @@ static void next_phase(struct lv_draft *d)
                 add_children(d, node, d->child[i], d->child_p[i], d->n_found[i]);
         }
         d->n_batches++;
+        lv_spans_add(&d->spans, d->began_ns, lv_now_ns());
         if (d->alone)
             lv_cost_learn(&d->cost, d->n_batch, lv_seconds(lv_now_ns() - d->began_ns));
         end_batch(d, false);
@@ -425,6 +426,21 @@ void lv_draft_allow(struct lv_draft *d, uint32_t n)
 bool lv_draft_starved(const struct lv_draft *d)
 {
     return atomic_load(&d->starved);
+}
+
+size_t lv_draft_spans(struct lv_draft *d, uint64_t from_ns, uint64_t to_ns, struct lever_span *out, size_t cap)
+{
+    struct lv_spans now = { .n = 0 };
+    size_t n;
+
+    if (!d->m)
+        return 0;
+    pthread_mutex_lock(&d->lock);
+    n = lv_spans_copy(&d->spans, from_ns, to_ns, out, cap);
+    if (atomic_load(&d->phase) > DRAFT_PROMPT)
+        lv_spans_add(&now, d->began_ns, to_ns);
+    pthread_mutex_unlock(&d->lock);
+    return n + lv_spans_copy(&now, from_ns, to_ns, out + n, cap - n);
 }
 
 enum lever_status lv_draft_run(struct lv_draft *d, uint32_t n, struct lever_error *err)

@@ -20,6 +20,7 @@
 #include "draft/calibrate.h"
 #include "draft/grow.h"
 #include "engine/instance.h"
+#include "engine/spans.h"
 #include "engine/sampler.h"
 #include "tok/tok.h"
 
@@ -67,6 +68,7 @@ struct lv_draft {
     enum lever_status st;      /* of a batch that failed */
     struct lever_error err;
     uint64_t n_batches, began_ns, head_ns; /* began_ns: of the batch; head_ns: of its head */
+    struct lv_spans spans;     /* of batches, those of prompts left out */
     struct lv_cost cost;       /* of a batch that runs alone, by rows */
     bool alone;                /* the batch began in lv_draft_run, and no background work before */
     uint64_t exposed_ns;       /* time in lv_draft_run and lv_draft_sync; prompts not counted */
@@ -97,6 +99,8 @@ void lv_draft_allow(struct lv_draft *d, uint32_t n);
 enum lever_status lv_draft_run(struct lv_draft *d, uint32_t n, struct lever_error *err);
 /* A chunk of drafting. False when there is none at the moment. */
 bool lv_draft_work(void *draft, unsigned worker);
+/* Batches between two moments, as lv_spans_copy; also one that is under way. None without a model. */
+size_t lv_draft_spans(struct lv_draft *d, uint64_t from_ns, uint64_t to_ns, struct lever_span *out, size_t cap);
 /* Nothing is left to expand above p_min. */
 bool lv_draft_starved(const struct lv_draft *d);
 

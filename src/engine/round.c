@@ -387,8 +387,15 @@ enum lever_status lv_round(lever_seq *q, uint32_t cap_out, uint32_t *n_drawn, st
         x->idle_ctx = q;
         lv_peek_begin(q);
     }
+    const uint64_t wait0 = atomic_load(&x->stream_wait_ns), idle0 = atomic_load(&x->idle_ns);
+
+    q->line.pass_ns = lv_now_ns();
     enum lever_status st = lv_round_verify(q, 0, err);
     const uint64_t t2 = lv_now_ns();
+
+    q->line.head_ns = t2;
+    q->line.wait = lv_seconds(atomic_load(&x->stream_wait_ns) - wait0) / x->n_worker;
+    q->line.background = lv_seconds(atomic_load(&x->idle_ns) - idle0) / x->n_worker;
 
     x->idle = NULL;
     x->between = NULL;
@@ -423,7 +430,8 @@ enum lever_status lv_round(lever_seq *q, uint32_t cap_out, uint32_t *n_drawn, st
     lv_calib_fit(q->calib);
     if (e->uses_draft)
         watch_head(q, *n_drawn);
-    q->last.seconds = lv_seconds(lv_now_ns() - q->round_ns);
+    q->line.end_ns = lv_now_ns();
+    q->last.seconds = lv_seconds(q->line.end_ns - q->round_ns);
     q->stats.expected_tokens += q->expected;
     q->stats.seconds_predicted += q->predicted;
     q->stats.n_round++;

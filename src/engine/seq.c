@@ -237,6 +237,7 @@ enum lever_status lever_step(lever_seq *q, int32_t *out, size_t cap_out, size_t 
     if (e->target.stream)
         lv_stream_start(e->target.stream);
     q->last.n_node = 0;
+    q->line.end_ns = 0;
     if (q->fresh) {
         st = lv_round_head(q, q->fresh_row, err);
         if (st >= 0) {
@@ -288,6 +289,30 @@ enum lever_status lever_rewind(lever_seq *q, size_t n, struct lever_error *err)
     lv_candidates_rewind(q);
     q->fresh = false;
     q->ended = false;
+    return LEVER_OK;
+}
+
+enum lever_status lever_last_spans(lever_seq *q, struct lever_spans *out)
+{
+    if (!q || !out || out->size < sizeof out->size)
+        return LEVER_E_ARG;
+    const uint64_t begin = q->round_ns, end = q->line.end_ns;
+    const size_t size = out->size < sizeof *out ? out->size : sizeof *out;
+    struct lever_spans s = { .size = out->size };
+
+    if (end) {
+        s.pass = lv_seconds(q->line.pass_ns - begin);
+        s.head = lv_seconds(q->line.head_ns - begin);
+        s.end = lv_seconds(end - begin);
+        s.wait = q->line.wait;
+        s.background = q->line.background;
+        s.read = q->line.read;
+        s.draft = q->line.draft;
+        if (q->e->target.stream)
+            s.n_read = lv_stream_reads(q->e->target.stream, begin, end, q->line.read, LV_SPANS);
+        s.n_draft = lv_draft_spans(&q->draft, begin, end, q->line.draft, LV_SPANS);
+    }
+    memcpy(out, &s, size);
     return LEVER_OK;
 }
 

@@ -52,6 +52,11 @@ struct lever_seq {
     double expected, predicted; /* of the chosen tree: tokens, seconds of the round */
     struct lever_round_node known[LV_TREE_MAX]; /* candidates when the tree was chosen; its rows come first */
     struct lever_round last; /* n_node 0: the last step was no round that chose */
+    struct {
+        uint64_t pass_ns, head_ns, end_ns; /* when these began; end_ns 0: the last step was no round */
+        double wait, background;           /* of the pass, mean over workers */
+        struct lever_span read[LV_SPANS], draft[LV_SPANS];
+    } line;                  /* of the last round; read and draft are filled when asked for */
     struct lever_stats stats;
 };
 

@@ -4,6 +4,8 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "base/clock.h"
+
 /* Reads are numbered 0, 1, 2 ... for ever: number a brings extent a % n_extent of pass
  * a / n_extent. The ring has fewer slots than a pass has extents, so an extent is in one live slot at most. */
 enum slot_state { SLOT_FREE, SLOT_FILLING, SLOT_READY };
@@ -33,6 +35,7 @@ struct lv_stream {
     _Atomic bool failed;
     struct lever_error err;    /* under lock */
     _Atomic uint64_t n_bytes;
+    struct lv_spans reads;     /* under lock */
     struct slot slot[];
 };
 
@@ -66,6 +69,8 @@ static void read_done(struct lv_read *req, void *user)
     struct lv_stream *s = sl->stream;
 
     pthread_mutex_lock(&s->lock);
+    if (req->began_ns)
+        lv_spans_add(&s->reads, req->began_ns, lv_now_ns());
     if (req->status == LEVER_E_CANCEL) { /* the reader is closing: it takes no more */
         sl->state = SLOT_FREE;
         s->running = false;
@@ -210,6 +215,20 @@ void lv_stream_abandon(struct lv_stream *s)
     atomic_store(&s->failed, false);
     fill(s);
     pthread_mutex_unlock(&s->lock);
+}
+
+size_t lv_stream_reads(struct lv_stream *s, uint64_t from_ns, uint64_t to_ns, struct lever_span *out, size_t cap)
+{
+    struct lv_spans flight = { .n = 0 }; /* reads that go on: they end where the time asked for does */
+    size_t n;
+
+    pthread_mutex_lock(&s->lock);
+    n = lv_spans_copy(&s->reads, from_ns, to_ns, out, cap);
+    for (uint32_t i = 0; i < s->n_slot && i < LV_SPANS; i++)
+        if (s->slot[i].state == SLOT_FILLING && s->slot[i].req.began_ns)
+            lv_spans_add(&flight, s->slot[i].req.began_ns, to_ns);
+    pthread_mutex_unlock(&s->lock);
+    return n + lv_spans_copy(&flight, from_ns, to_ns, out + n, cap - n);
 }
 
 uint64_t lv_stream_bytes_read(const struct lv_stream *s)

@@ -10,6 +10,7 @@
 #define LV_ENGINE_STREAM_H
 
 #include "base/event.h"
+#include "engine/spans.h"
 #include "io/reader.h"
 #include "model/exec.h"
 
@@ -45,6 +46,9 @@ void lv_stream_start(struct lv_stream *s);
 void lv_stream_stop(struct lv_stream *s);
 /* The pass that was begun is given up: the next take() is of a new pass. Forgets a read error. */
 void lv_stream_abandon(struct lv_stream *s);
+
+/* Reads between two moments, as lv_spans_copy; of those under way only what the reader has begun. */
+size_t lv_stream_reads(struct lv_stream *s, uint64_t from_ns, uint64_t to_ns, struct lever_span *out, size_t cap);
 
 uint64_t lv_stream_bytes_read(const struct lv_stream *s);
 

@@ -81,8 +81,10 @@ struct lv_read *lv_reader_begin(struct lv_reader *r, bool urgent_only)
 {
     struct lv_read *req = urgent_only ? pop(&r->urgent) : pop_first(r);
 
-    if (req)
+    if (req) {
+        req->began_ns = lv_now_ns();
         flight_begin(r);
+    }
     return req;
 }
 

@@ -33,6 +33,7 @@ struct lv_read {         /* one request; caller's memory, untouched until done *
     enum lever_status status;
     struct lever_error err;
     struct lv_read *next; /* the reader's */
+    uint64_t began_ns;    /* the reader's: when it went to the device; 0 before */
 };
 
 /* Bytes a buffer needs for the aligned superset of [off, off + len). */

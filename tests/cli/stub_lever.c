@@ -11,6 +11,7 @@
  *   bos            raw text wants a beginning token
  *   nochat         the chat template is not recognised
  *   open ST TEXT   opening fails with this status number
+ *   least N        opening in less than N bytes of memory fails: it does not fit
  *   prompt ST TEXT, step N ST TEXT   lever_prompt, or the Nth step, fails
  *   streams N      bytes a pass streams: plan, bench stream (default 0: everything fits)
  *   log FILE       options, prompt ids and rewinds are appended there
@@ -34,7 +35,7 @@ struct lever_engine {
     size_t len[CAP_TOK], n_tok;
     int open_status, prompt_status, step_status, n_train;
     long delay_ms, load_delay_ms, fail_step;
-    uint64_t streams;
+    uint64_t streams, least;
     size_t round;
     bool ends, bos, no_chat;
     char bytes[256];
@@ -137,6 +138,8 @@ static void read_line(lever_engine *e, char *line)
         e->bos = true;
     else if (!strcmp(word, "streams"))
         e->streams = strtoull(rest, NULL, 10);
+    else if (!strcmp(word, "least"))
+        e->least = strtoull(rest, NULL, 10);
     else if (!strcmp(word, "nochat"))
         e->no_chat = true;
     else if (!strcmp(word, "log"))
@@ -191,6 +194,10 @@ enum lever_status lever_open(lever_engine **out, const struct lever_options *opt
         for (uint64_t i = 0; i <= 4 && opt->progress; i++)
             opt->progress(opt->user, "load", i * 25, 100);
         sleep_ms(e->load_delay_ms);
+        if (opt->memory_bytes && opt->memory_bytes < e->least) {
+            lever_close(e);
+            return fail(err, LEVER_E_BUDGET, "does not fit");
+        }
         if (e->open_status) {
             const enum lever_status st = fail(err, e->open_status, e->message);
             lever_close(e);
@@ -412,6 +419,17 @@ enum lever_status lever_last_round(const lever_seq *q, struct lever_round *out)
     out->stair[0].seconds = 0.125;
     out->stair[1].rows = 8;
     out->stair[1].seconds = 1;
+    return LEVER_OK;
+}
+
+enum lever_status lever_last_spans(lever_seq *q, struct lever_spans *out)
+{
+    static const struct lever_span read[] = { { 0, 0.5 }, { 0.25, 1.25 } }, draft[] = { { 0, 0.125 }, { 0.25, 0.5 } };
+
+    *out = (struct lever_spans){ .size = out->size };
+    if (q->n_step > 1)
+        *out = (struct lever_spans){ .size = out->size, .pass = 0.25, .head = 1.5, .end = 2, .wait = 0.125, .background = 0.25,
+                                     .read = read, .draft = draft, .n_read = 2, .n_draft = 2 };
     return LEVER_OK;
 }
 
