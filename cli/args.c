@@ -256,6 +256,40 @@ static enum lever_status add_bias(struct lv_args *a, const char *value, struct l
     return LEVER_OK;
 }
 
+/* A size, or for bench decode a list of different ones. */
+static enum lever_status add_memory(struct lv_args *a, const struct lv_opt *o, const char *value, struct lever_error *err)
+{
+    a->n_memory = 0;
+    for (const char *s = value;; s++) {
+        const size_t len = strcspn(s, ",");
+        char one[32] = "";
+        uint64_t u = 0;
+
+        if (len < sizeof one)
+            memcpy(one, s, len);
+        if (!strcmp(one, "auto"))
+            u = o->auto_value;
+        else if (!strcmp(one, "unlimited"))
+            u = LEVER_MEMORY_UNLIMITED;
+        else if (!parse_size(one, &u) || u == 0)
+            return lv_cli_fail(err, LEVER_E_ARG, "%s: found \"%.*s\", expected a size such as 640M, 1.25G or a number of "
+                               "bytes, auto or unlimited", o->name[0], (int)(len < 200 ? len : 200), s);
+        for (uint32_t i = 0; i < a->n_memory; i++)
+            if (a->memory[i] == u)
+                return lv_cli_fail(err, LEVER_E_ARG, "%s: %s is there twice; list each size once", o->name[0], one);
+        if (a->n_memory == (a->command == LV_CMD_BENCH_DECODE ? LV_CAP_MEMORY : 1))
+            return lv_cli_fail(err, LEVER_E_ARG, "%s: found \"%s\", lever %s takes %s", o->name[0], value,
+                               lv_command_name(a->command),
+                               a->command == LV_CMD_BENCH_DECODE ? "at most 16 sizes" : "one size");
+        a->memory[a->n_memory++] = u;
+        s += len;
+        if (!*s)
+            break;
+    }
+    a->memory_bytes = a->memory[0];
+    return LEVER_OK;
+}
+
 static enum lever_status bad_number(const struct lv_opt *o, const char *value, const char *what,
                                     struct lever_error *err)
 {
@@ -289,6 +323,8 @@ static enum lever_status set_value(struct lv_args *a, const struct lv_opt *o, co
                                "bytes, or auto", o->name[0], value);
         *(uint64_t *)field = u;
         break;
+    case LV_OPT_MEMORY:
+        return add_memory(a, o, value, err);
     case LV_OPT_U32:
         if (!parse_int(value, o->min, o->max, &i))
             return bad_number(o, value, "a whole number", err);
@@ -374,7 +410,9 @@ static enum lever_status args_init(struct lv_args *a, enum lv_command command, i
     a->command = command;
     a->n_predict = command == LV_CMD_BENCH_DECODE ? 64 : 256;
     a->n_off = 16;
-    a->memory_bytes = LEVER_MEMORY_UNLIMITED;
+    a->repeat = 1;
+    a->memory_bytes = a->memory[0] = LEVER_MEMORY_UNLIMITED;
+    a->n_memory = 1;
     lever_sampling_default(&a->sampling, sizeof a->sampling);
     a->stop = calloc((size_t)argc, sizeof *a->stop);
     a->bias = calloc((size_t)argc, sizeof *a->bias);
@@ -389,6 +427,9 @@ enum lever_status lv_args_parse(struct lv_args *a, enum lv_command command, int 
                                 struct lever_error *err)
 {
     enum lever_status st = args_init(a, command, argc, err);
+
+    a->argc = argc;
+    a->argv = (const char *const *)argv;
 
     for (int i = first; st == LEVER_OK && i < argc; i++) {
         const char *arg = argv[i], *value = NULL, *ignored;

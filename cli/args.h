@@ -24,11 +24,18 @@ enum lv_command {
     LV_CMD_COUNT
 };
 
+#define LV_CAP_MEMORY 16
+#define LV_CAP_REPEAT 9
+
 struct lv_args {
     enum lv_command command;
+    int argc;
+    const char *const *argv; /* [argc], borrowed: the whole command line */
     const char *target, *draft;
     const char *prompt, *file, *chat, *decode;
     uint64_t memory_bytes, ring_bytes, slot_bytes;
+    uint64_t memory[LV_CAP_MEMORY]; /* [n_memory] as listed; the first is memory_bytes. Without --memory: no bound */
+    uint32_t n_memory;
     int32_t n_predict; /* -1: until the text ends or the context is full */
     uint32_t n_ctx;    /* 0: what prompt and n_predict need */
     uint32_t n_threads, spec_draft_n_max;
@@ -36,8 +43,8 @@ struct lv_args {
     uint32_t tree_rows, draft_layers, draft_head; /* draft_head: LEVER_HEAD_* or tokens */
     const char *cpu_level, *trace, *sidecar, *lens, *out;
     const char *types, *rows, *shape, *modes, *tasks; /* lists as typed */
-    const char *prompts, *reference;
-    uint32_t count, n_off;
+    const char *prompts, *reference, *html, *csv, *peers;
+    uint32_t count, n_off, repeat;
     const char *profile, *dir;
     int compute;                    /* index into on|off */
     uint32_t n_pass;
@@ -53,6 +60,7 @@ enum lv_opt_kind {
     LV_OPT_TEXT,   /* const char *; any value */
     LV_OPT_FILE,   /* const char *; a value that is an option's name is refused */
     LV_OPT_SIZE,   /* uint64_t; 640M, 1.25G, bytes, auto */
+    LV_OPT_MEMORY, /* a size or "unlimited", of bench decode a list of them: memory */
     LV_OPT_U32,
     LV_OPT_I32,
     LV_OPT_U64,

@@ -258,20 +258,26 @@ static bool same_ids(const json_t *ids, const json_t *reference, uint32_t n, siz
     return found == expected;
 }
 
-static enum lever_status time_one(struct lv_bench *b, struct lv_bench_series *s, size_t i, struct lever_error *err)
+static enum lever_status time_one(struct lv_bench *b, struct lv_bench_series *s, size_t i, uint32_t i_rep,
+                                  struct lever_error *err)
 {
     const struct lv_bench_prompt *p = &b->prompts.prompt[i];
     const uint32_t n = strcmp(s->mode, "off") ? b->n : b->n_off;
     const char *task = b->prompts.task[p->i_task];
+    FILE *trace = b->detail && !strcmp(s->mode, "lever") ? tmpfile() : NULL;
+    enum lever_status st = LEVER_OK;
     char k[16] = "";
     size_t at;
     json_t *o;
     bool equal;
 
-    if (lv_bench_run(b, s->mode, s->k, i, n, NULL, &o, err) < 0)
+    if (lv_bench_run(b, s->mode, s->k, i, n, trace, &o, err) < 0) {
+        if (trace)
+            fclose(trace);
         return err->status;
+    }
     equal = same_ids(json_object_get(o, "ids"), b->reference[i].ids, n, &at);
-    lv_bench_sum_add(&s->task[p->i_task], o, equal);
+    lv_bench_sum_add(s, p->i_task, i_rep, o, equal);
     if (s->k)
         snprintf(k, sizeof k, " %" PRIu32, s->k);
     lv_say("%zu/%zu %s %s, %s%s: %.2f tok/s", i + 1, b->prompts.n, task, p->id, s->mode, k,
@@ -281,20 +287,35 @@ static enum lever_status time_one(struct lv_bench *b, struct lv_bench_series *s,
         lv_error("mode %s%s, prompt %.100s: token %zu is not that of plain decoding", s->mode, k, p->id, at);
     }
     json_decref(o);
-    return LEVER_OK;
+    if (trace) {
+        st = lv_bench_detail_add(b->detail, p->i_task, trace, err);
+        fclose(trace);
+    }
+    return st;
 }
 
-/* Prompt by prompt, so that a device that slows down slows every mode; who comes first changes. */
+/* Prompt by prompt, so that a device that slows down slows every mode; who comes first changes. Peers take their turns. */
 static enum lever_status time_all(struct lv_bench *b, struct lever_error *err)
 {
-    for (size_t i = 0; i < b->prompts.n; i++)
-        for (size_t j = 0; j < b->r.n_series; j++)
-            if (time_one(b, &b->r.series[(i + j) % b->r.n_series], i, err) < 0)
-                return err->status;
+    const size_t n = b->r.n_series + (b->peers ? LV_BENCH_PEERS : 0);
+
+    for (uint32_t rep = 0; rep < b->a->repeat; rep++) {
+        for (size_t i = 0; i < b->prompts.n; i++) {
+            for (size_t j = 0; j < n; j++) {
+                const size_t who = (rep + i + j) % n;
+
+                if (who < b->r.n_series ? time_one(b, &b->r.series[who], i, rep, err) < 0
+                                        : lv_bench_peers_run(b->peers, b, (uint32_t)(who - b->r.n_series), i, err) < 0)
+                    return err->status;
+            }
+        }
+    }
     return LEVER_OK;
 }
 
-static enum lever_status bench(struct lv_bench *b, struct lever_error *err)
+/* ---- the whole ---- */
+
+enum lever_status lv_bench_init(struct lv_bench *b, struct lever_error *err)
 {
     const char *path = b->a->prompts ? b->a->prompts : "prompts/prompts.jsonl";
     struct lever_plan_report ignored;
@@ -303,11 +324,26 @@ static enum lever_status bench(struct lv_bench *b, struct lever_error *err)
         return err->status;
     if (lv_bench_prompts_read(path, b->a->tasks, b->a->count ? b->a->count : 1, &b->prompts, err) < 0)
         return err->status;
-    /* a budget that cannot work is refused before anything is generated */
-    if (b->a->memory_bytes != LEVER_MEMORY_UNLIMITED && plan(b, false, context(b, 1), &ignored, err) < 0)
+    /* a budget that cannot work is refused before anything is generated; one of several stands in the report */
+    if (b->a->n_memory == 1 && b->a->memory_bytes != LEVER_MEMORY_UNLIMITED &&
+        plan(b, false, context(b, 1), &ignored, err) < 0)
         return err->status;
-    if (get_references(b, err) < 0)
-        return err->status;
+    return get_references(b, err);
+}
+
+void lv_bench_deinit(struct lv_bench *b)
+{
+    for (size_t i = 0; b->reference && i < b->prompts.n; i++)
+        json_decref(b->reference[i].ids);
+    free(b->reference);
+    lv_bench_prompts_deinit(&b->prompts);
+}
+
+enum lever_status lv_bench_measure(struct lv_bench *b, struct lever_error *err)
+{
+    b->r.n_series = 0;
+    b->r.raw_before = b->r.raw_after = 0;
+    b->r.looks_cached = false;
     if (measure_raw(b, &b->r.raw_before, err) < 0)
         return err->status;
     if (make_series(b, err) < 0)
@@ -315,28 +351,4 @@ static enum lever_status bench(struct lv_bench *b, struct lever_error *err)
     if (time_all(b, err) < 0)
         return err->status;
     return measure_raw(b, &b->r.raw_after, err);
-}
-
-int lv_cli_bench_decode(const struct lv_args *a)
-{
-    struct lever_error err = { .status = LEVER_OK };
-    struct lv_bench b = { .a = a };
-    int code;
-
-    lv_worker_signals();
-    if (bench(&b, &err) < 0) {
-        code = lv_report(&err, a->json);
-    } else if (a->json) {
-        code = lv_json_print(lv_bench_json(&b.r, &b.prompts, a));
-    } else {
-        lv_bench_put(&b.r, &b.prompts);
-        code = lv_stdout_done() ? LV_EXIT_OK : LV_EXIT_IO;
-    }
-    if (code == LV_EXIT_OK && b.differs)
-        code = LV_EXIT_OTHER;
-    for (size_t i = 0; b.reference && i < b.prompts.n; i++)
-        json_decref(b.reference[i].ids);
-    free(b.reference);
-    lv_bench_prompts_deinit(&b.prompts);
-    return code;
 }

@@ -6,7 +6,10 @@
 #ifndef LV_CLI_BENCH_DECODE_H
 #define LV_CLI_BENCH_DECODE_H
 
+#include <sys/types.h>
+
 #include "cli.h"
+#include "markup.h"
 
 #define LV_BENCH_CAP_TASK 32
 #define LV_BENCH_CAP_SERIES 8
@@ -52,6 +55,12 @@ __attribute__((format(printf, 3, 4))) void lv_worker_addf(struct lv_worker *w, c
  * caller; NULL after a failure, whose message and status are the worker's. */
 enum lever_status lv_worker_run(struct lv_worker *w, FILE *trace, json_t **out, struct lever_error *err);
 
+/* A child that somebody else started: Ctrl-C ends it until it is reaped. */
+void lv_worker_adopt(pid_t pid);
+/* Waits for its end and returns its status; after max_seconds (0: never) it is killed, and *late set. */
+int lv_worker_reap(pid_t pid, double max_seconds, bool *late);
+bool lv_worker_interrupted(void);
+
 /* ---- bench_decode_reference.c ---- */
 struct lv_bench_reference {
     json_t *ids;       /* owned */
@@ -67,6 +76,7 @@ enum lever_status lv_bench_reference_get(const struct lv_args *a, const struct l
 /* ---- what is summed ---- */
 struct lv_bench_sum {
     uint64_t n_prompt, n_token, n_round, n_drafted, n_accepted, peak_rss;
+    uint64_t planned; /* bytes; the largest */
     double rows, bytes, seconds, draft_seconds, idle_seconds;
     bool differs; /* from plain decoding */
 };
@@ -76,6 +86,10 @@ struct lv_bench_series {
     const char *mode;
     uint32_t k; /* 0: not a chain */
     struct lv_bench_sum task[LV_BENCH_CAP_TASK];
+    struct {
+        uint64_t n_token;
+        double seconds;
+    } rep[LV_CAP_REPEAT][LV_BENCH_CAP_TASK]; /* of each repetition alone */
 };
 
 struct lv_bench_result {
@@ -89,15 +103,23 @@ struct lv_bench_result {
 #define LV_BENCH_MODES 4
 
 struct lv_bench {
-    const struct lv_args *a;
+    const struct lv_args *a; /* with the memory size that is measured now */
     struct lv_bench_prompts prompts;
     struct lv_bench_reference *reference; /* [prompts.n], owned */
     struct lv_bench_result r;
+    struct lv_bench_detail *detail; /* NULL: rounds are not looked at */
+    struct lv_bench_peers *peers;   /* NULL: none */
     uint32_t n, n_off;       /* tokens a prompt; of mode off */
     uint32_t n_ctx_train;
     bool wanted[LV_BENCH_MODES];
     bool differs;
 };
+
+/* Arguments, prompts and reference ids, which all memory sizes share. lv_bench_deinit is due in any case. */
+enum lever_status lv_bench_init(struct lv_bench *b, struct lever_error *err);
+void lv_bench_deinit(struct lv_bench *b);
+/* Times everything in the memory that b->a names; the result is in b->r. */
+enum lever_status lv_bench_measure(struct lv_bench *b, struct lever_error *err);
 
 /* One generation of n tokens from prompt i. k: of a chain. trace: as lv_worker_run; *out: freed by the caller. */
 enum lever_status lv_bench_run(const struct lv_bench *b, const char *mode, uint32_t k, size_t i, uint32_t n, FILE *trace,
@@ -111,10 +133,71 @@ extern const uint32_t lv_bench_k[LV_BENCH_N_K]; /* lengths of a chain, rising */
 enum lever_status lv_bench_choose_k(const struct lv_bench *b, size_t *best, struct lever_error *err);
 
 /* ---- bench_decode_report.c ---- */
-void lv_bench_sum_add(struct lv_bench_sum *s, const json_t *run, bool equal);
+/* A run of a prompt of task t, the i_rep-th time. */
+void lv_bench_sum_add(struct lv_bench_series *s, uint32_t t, uint32_t i_rep, const json_t *run, bool equal);
 /* Tokens a second, harmonic mean over tasks: each weighs the same. */
 double lv_bench_rate(const struct lv_bench_series *s, uint32_t n_task);
 json_t *lv_bench_json(const struct lv_bench_result *r, const struct lv_bench_prompts *p, const struct lv_args *a);
 void lv_bench_put(const struct lv_bench_result *r, const struct lv_bench_prompts *p);
+
+/* ---- bench_decode_detail.c: what the rounds of mode lever were like, for the figures of a report ---- */
+#define LV_BENCH_CAP_DEPTH 33
+#define LV_BENCH_CAP_ROUND 300 /* that are drawn */
+
+struct lv_bench_detail {
+    FILE *all;       /* traces, one behind the other */
+    struct {
+        uint64_t n_round, reached[LV_BENCH_CAP_DEPTH]; /* reached[d]: rounds that accepted d tokens or more */
+    } task[LV_BENCH_CAP_TASK];
+};
+
+enum lever_status lv_bench_detail_open(struct lv_bench_detail *d, struct lever_error *err);
+void lv_bench_detail_close(struct lv_bench_detail *d); /* accepts one that is zero */
+/* Takes over the trace of a run of task t. */
+enum lever_status lv_bench_detail_add(struct lv_bench_detail *d, uint32_t t, FILE *trace, struct lever_error *err);
+/* {"acceptance", "rounds", "sizes", "round"}, see COMMANDS.md. */
+json_t *lv_bench_detail_json(const struct lv_bench_detail *d, const struct lv_bench_prompts *p);
+
+/* ---- bench_decode_peers.c: llama.cpp's programs on the same prompts ---- */
+#define LV_BENCH_PEERS 3
+
+struct lv_peer_sum {
+    uint64_t n_prompt, n_token;
+    double seconds;
+    char error[240]; /* of the last failure; empty: none */
+};
+
+struct lv_bench_peers {
+    char speculative[1024], plain[1024]; /* programs; empty: not there */
+    enum { LV_PEER_SPECULATIVE, LV_PEER_COMPLETION, LV_PEER_SIMPLE } plain_kind;
+    const char *draft_max; /* how this build calls the length of a chain */
+    bool has_type;         /* it wants --spec-type */
+    char version[120];     /* what the programs say of themselves, or "" */
+    char missing[200];     /* what the directory lacks, or "" */
+    char **prompt;         /* [n_prompt] owned, through the chat template */
+    size_t n_prompt;
+    bool given_up[LV_BENCH_PEERS]; /* a time-out at this memory size */
+    struct lv_peer_sum sum[LV_BENCH_PEERS][LV_BENCH_CAP_TASK];
+};
+
+extern const char *const lv_peer_names[LV_BENCH_PEERS]; /* "mmap", "mmap_chain", "pinned_chain" */
+/* Looks what is in dir, and asks it. LEVER_E_ARG when there is nothing of use. */
+enum lever_status lv_bench_peers_init(struct lv_bench_peers *p, const struct lv_bench *b, const char *dir,
+                                      struct lever_error *err);
+void lv_bench_peers_deinit(struct lv_bench_peers *p);
+/* Forgets what was measured, for the next memory size. */
+void lv_bench_peers_reset(struct lv_bench_peers *p);
+/* Runs peer k on prompt i under the memory of b->a. A failure stands in the sums; only LEVER_E_CANCEL is returned. */
+enum lever_status lv_bench_peers_run(struct lv_bench_peers *p, const struct lv_bench *b, uint32_t k, size_t i,
+                                     struct lever_error *err);
+json_t *lv_bench_peers_json(const struct lv_bench_peers *p, const struct lv_bench_prompts *prompts);
+
+/* ---- bench_decode_csv.c ---- */
+/* Appends rows of a report (all that lv_bench_sweep made) to path; the heading first where the file is new. */
+enum lever_status lv_bench_csv(const char *path, const json_t *report, struct lever_error *err);
+
+/* ---- report_html.c ---- */
+/* The page of a report, as lever bench decode --json prints it. False: no memory. */
+bool lv_report_html(struct lv_markup *m, const json_t *report);
 
 #endif

@@ -14,9 +14,10 @@ static double real_at(const json_t *o, const char *group, const char *name)
     return json_number_value(json_object_get(group ? json_object_get(o, group) : o, name));
 }
 
-void lv_bench_sum_add(struct lv_bench_sum *s, const json_t *run, bool equal)
+void lv_bench_sum_add(struct lv_bench_series *series, uint32_t t, uint32_t i_rep, const json_t *run, bool equal)
 {
-    const uint64_t rounds = (uint64_t)real_at(run, NULL, "rounds"), peak = (uint64_t)real_at(run, "memory", "peak_rss");
+    struct lv_bench_sum *s = &series->task[t];
+    const uint64_t planned = (uint64_t)real_at(run, "memory", "planned"), rounds = (uint64_t)real_at(run, NULL, "rounds"), peak = (uint64_t)real_at(run, "memory", "peak_rss");
     const double seconds = real_at(run, "seconds", "decode");
 
     s->n_prompt++;
@@ -30,7 +31,10 @@ void lv_bench_sum_add(struct lv_bench_sum *s, const json_t *run, bool equal)
     s->draft_seconds += real_at(run, "speculation", "exposed_draft_seconds");
     s->idle_seconds += real_at(run, "stream", "idle_share") * seconds;
     s->peak_rss = peak > s->peak_rss ? peak : s->peak_rss;
+    s->planned = planned > s->planned ? planned : s->planned;
     s->differs = s->differs || !equal;
+    series->rep[i_rep][t].n_token += (uint64_t)real_at(run, NULL, "tokens");
+    series->rep[i_rep][t].seconds += seconds;
 }
 
 static double sum_rate(const struct lv_bench_sum *s)
@@ -58,6 +62,34 @@ double lv_bench_rate(const struct lv_bench_series *s, uint32_t n_task)
     return mean(s, n_task, sum_rate);
 }
 
+/* Rate of one repetition; t == n_task: of all tasks. */
+static double rep_rate(const struct lv_bench_series *s, uint32_t n_task, uint32_t t, uint32_t i_rep)
+{
+    double sum = 0;
+
+    if (t < n_task)
+        return ratio((double)s->rep[i_rep][t].n_token, s->rep[i_rep][t].seconds);
+    for (uint32_t i = 0; i < n_task; i++)
+        sum += 1 / rep_rate(s, n_task, i, i_rep);
+    return ratio(n_task, sum);
+}
+
+/* [slowest, fastest] repetition; null when there was only one. */
+static json_t *spread_json(const struct lv_bench_series *s, uint32_t n_task, uint32_t t, uint32_t n_rep)
+{
+    double low = rep_rate(s, n_task, t, 0), high = low;
+
+    if (n_rep < 2)
+        return json_null();
+    for (uint32_t i = 1; i < n_rep; i++) {
+        const double x = rep_rate(s, n_task, t, i);
+
+        low = x < low ? x : low;
+        high = x > high ? x : high;
+    }
+    return json_pack("[o, o]", lv_json_real(low), lv_json_real(high));
+}
+
 static struct lv_bench_sum total(const struct lv_bench_series *s, uint32_t n_task)
 {
     struct lv_bench_sum t = { 0 };
@@ -76,15 +108,16 @@ static struct lv_bench_sum total(const struct lv_bench_series *s, uint32_t n_tas
         t.draft_seconds += x->draft_seconds;
         t.idle_seconds += x->idle_seconds;
         t.peak_rss = x->peak_rss > t.peak_rss ? x->peak_rss : t.peak_rss;
+        t.planned = x->planned > t.planned ? x->planned : t.planned;
         t.differs = t.differs || x->differs;
     }
     return t;
 }
 
-static json_t *sum_json(const struct lv_bench_sum *s, double rate, double yield, uint32_t k)
+static json_t *sum_json(const struct lv_bench_sum *s, double rate, double yield, uint32_t k, json_t *spread)
 {
     const double rounds = (double)s->n_round;
-    json_t *o = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o}",
+    json_t *o = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o}",
                           "tok_per_s", lv_json_real(rate),
                           "tokens_per_round", lv_json_real(yield),
                           "rows_per_round", lv_json_real(ratio(s->rows, rounds)),
@@ -93,6 +126,9 @@ static json_t *sum_json(const struct lv_bench_sum *s, double rate, double yield,
                           "target_seconds", lv_json_real(s->seconds - s->draft_seconds),
                           "idle_share", lv_json_real(ratio(s->idle_seconds, s->seconds)),
                           "peak_rss", lv_json_uint(s->peak_rss),
+                          "planned", lv_json_uint(s->planned),
+                          "spread", spread,
+                          "bytes_per_token", lv_json_real(ratio(s->bytes, (double)s->n_token)),
                           "equal", (int)!s->differs,
                           "prompts", lv_json_uint(s->n_prompt),
                           "tokens", lv_json_uint(s->n_token),
@@ -106,14 +142,16 @@ static json_t *sum_json(const struct lv_bench_sum *s, double rate, double yield,
     return o;
 }
 
-static json_t *series_json(const struct lv_bench_series *s, const struct lv_bench_prompts *p)
+static json_t *series_json(const struct lv_bench_series *s, const struct lv_bench_prompts *p, uint32_t n_rep)
 {
     const struct lv_bench_sum all = total(s, p->n_task);
     json_t *o = json_object();
 
-    json_object_set_new(o, "all", sum_json(&all, lv_bench_rate(s, p->n_task), mean(s, p->n_task, sum_yield), s->k));
+    json_object_set_new(o, "all", sum_json(&all, lv_bench_rate(s, p->n_task), mean(s, p->n_task, sum_yield), s->k,
+                                           spread_json(s, p->n_task, p->n_task, n_rep)));
     for (uint32_t i = 0; i < p->n_task; i++)
-        json_object_set_new(o, p->task[i], sum_json(&s->task[i], sum_rate(&s->task[i]), sum_yield(&s->task[i]), s->k));
+        json_object_set_new(o, p->task[i], sum_json(&s->task[i], sum_rate(&s->task[i]), sum_yield(&s->task[i]), s->k,
+                                                    spread_json(s, p->n_task, i, n_rep)));
     return o;
 }
 
@@ -146,7 +184,7 @@ json_t *lv_bench_json(const struct lv_bench_result *r, const struct lv_bench_pro
         char k[16];
 
         if (stands(r, i, p->n_task))
-            json_object_set_new(modes, s->mode, series_json(s, p));
+            json_object_set_new(modes, s->mode, series_json(s, p, a->repeat));
         if (!s->k)
             continue;
         snprintf(k, sizeof k, "%" PRIu32, s->k);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "bench_decode.h"
@@ -183,12 +184,44 @@ static int start(struct lv_worker *w, FILE *trace, FILE *log, const int out[2], 
     return e;
 }
 
+/* ---- children of other kinds ---- */
+
+void lv_worker_adopt(pid_t pid)
+{
+    atomic_store(&running, (int)pid);
+    if (atomic_load(&interrupted))
+        kill(pid, SIGKILL); /* the signal came before the handler knew whom to end */
+}
+
+bool lv_worker_interrupted(void)
+{
+    return atomic_load(&interrupted);
+}
+
+/* True once pid has ended, within max_seconds; it is not reaped. */
+static bool ended(pid_t pid, double max_seconds)
+{
+    const double until = lv_cli_seconds() + max_seconds;
+    const struct timespec pause = { .tv_nsec = 20 * 1000 * 1000 };
+    siginfo_t info = { .si_pid = 0 };
+
+    while (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT | WNOHANG) < 0 || info.si_pid == 0) {
+        if (lv_cli_seconds() > until)
+            return false;
+        nanosleep(&pause, NULL);
+    }
+    return true;
+}
+
 /* Waits without reaping first: the handler must not kill a stranger that was given the same number. */
-static int reap(pid_t pid)
+int lv_worker_reap(pid_t pid, double max_seconds, bool *late)
 {
     siginfo_t info;
     int status = 0;
 
+    *late = max_seconds > 0 && !ended(pid, max_seconds);
+    if (*late)
+        kill(pid, SIGKILL);
     while (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT) < 0 && errno == EINTR)
         ;
     atomic_store(&running, 0);
@@ -202,6 +235,7 @@ enum lever_status lv_worker_run(struct lv_worker *w, FILE *trace, json_t **out, 
     FILE *log = tmpfile(), *in = NULL;
     char text[MAX_ERROR_BYTES];
     int pair[2] = { -1, -1 }, e, status;
+    bool late;
     enum lever_status st = LEVER_OK;
     json_error_t je;
     pid_t pid;
@@ -218,13 +252,11 @@ enum lever_status lv_worker_run(struct lv_worker *w, FILE *trace, json_t **out, 
         st = lv_cli_fail(err, LEVER_E_IO, "cannot start a worker: %s", strerror(e));
         goto out;
     }
-    atomic_store(&running, (int)pid);
-    if (atomic_load(&interrupted))
-        kill(pid, SIGKILL); /* the signal came before the handler knew whom to end */
+    lv_worker_adopt(pid);
     close(pair[1]);
     pair[1] = -1;
     *out = json_loadf(in, JSON_REJECT_DUPLICATES, &je);
-    status = reap(pid);
+    status = lv_worker_reap(pid, 0, &late);
     read_start(log, text);
     if (atomic_load(&interrupted))
         st = lv_cli_fail(err, LEVER_E_CANCEL, "interrupted");

@@ -31,9 +31,9 @@ const struct lv_opt lv_options[] = {
       "target model, a GGUF file (the first one of a split model)", 0, false },
     { { "-md", "--spec-draft-model", "--model-draft" }, LV_OPT_FILE, RUN | PLAN | PROBE | INFO | BENCH_D, AT(draft), 0, 0, "FILE", MODEL,
       "draft model, a GGUF file with the target's vocabulary", 0, false },
-    { { "--memory" }, LV_OPT_SIZE, RUN | PLAN | PROBE | BENCH_S | BENCH_D, AT(memory_bytes), 1, 0, "SIZE", MODEL,
-      "bound on all memory of the process: 640M, 1.25G, bytes, or auto (what machine and cgroup give); "
-      "default: no bound, everything resident", LEVER_MEMORY_AUTO, false },
+    { { "--memory" }, LV_OPT_MEMORY, RUN | PLAN | PROBE | BENCH_S | BENCH_D, AT(memory), 1, 0, "SIZE", MODEL,
+      "bound on all memory of the process: 640M, 1.25G, bytes, auto (what machine and cgroup give), or unlimited (default: "
+      "everything resident); bench decode takes a list: 640M,1G,unlimited", LEVER_MEMORY_AUTO, false },
     { { "-c", "--ctx-size" }, LV_OPT_U32, RUN | PLAN | BENCH_S | BENCH_D, AT(n_ctx), 0, MAX_TOK, "N", MODEL,
       "context in tokens; default: prompt + n, rounded up to 256; plan, bench stream: 4096", 0, false },
     { { "-t", "--threads" }, LV_OPT_U32, RUN | PLAN | PROBE | BENCH | BENCH_D, AT(n_threads), 0, 512, "N", MODEL,
@@ -139,6 +139,14 @@ const struct lv_opt lv_options[] = {
       "tokens a prompt in mode off, at most -n; default 16", 0, false },
     { { "--reference" }, LV_OPT_FILE, BENCH_D, AT(reference), 0, 0, "FILE", MEASURE,
       "a model that gives the same tokens as the target and fits in memory; default: the target", 0, false },
+    { { "--repeat" }, LV_OPT_U32, BENCH_D, AT(repeat), 1, LV_CAP_REPEAT, "N", MEASURE,
+      "times each generation, for the spread; default 1", 0, false },
+    { { "--peers" }, LV_OPT_FILE, BENCH_D, AT(peers), 0, 0, "DIR", MEASURE,
+      "also time llama.cpp's programs in DIR, held to the same memory by a control group (needs root)", 0, false },
+    { { "--html" }, LV_OPT_FILE, BENCH_D, AT(html), 0, 0, "FILE", OUTPUT,
+      "also write a report with figures, one file that needs nothing else", 0, false },
+    { { "--csv" }, LV_OPT_FILE, BENCH_D, AT(csv), 0, 0, "FILE", OUTPUT,
+      "also append a row for each memory size, mode and task", 0, false },
 
     { { "-o", "--out" }, LV_OPT_FILE, PACK, AT(out), 0, 0, "FILE", OUTPUT,
       "default: MODEL.lvp; elsewhere lever run needs --sidecar FILE", 0, false },

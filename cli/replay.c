@@ -244,21 +244,37 @@ static void put_replay(const struct lever_replay *r)
     printf("chosen / best fixed size: %.3f\n", r->chosen.tok_per_s / r->fixed[r->best].tok_per_s);
 }
 
+static enum lever_status replay(const char *path, struct lever_replay *out, struct lever_error *err)
+{
+    struct recording x = { .n = 0 };
+    enum lever_status st;
+
+    *out = (struct lever_replay){ .size = sizeof *out };
+    if ((st = read_trace(&x, path, err)) >= 0)
+        st = lever_replay(x.round, x.n, out, err);
+    recording_deinit(&x);
+    return st;
+}
+
+enum lever_status lv_replay_file(const char *path, json_t **out, struct lever_error *err)
+{
+    struct lever_replay r;
+
+    if (replay(path, &r, err) < 0)
+        return err->status;
+    *out = replay_json(&r);
+    return LEVER_OK;
+}
+
 int lv_cli_replay(const struct lv_args *a)
 {
-    struct lever_replay out = { .size = sizeof out };
-    struct recording x = { .n = 0 };
+    struct lever_replay out;
     struct lever_error err = { .status = LEVER_OK };
-    int code;
 
-    if (read_trace(&x, a->trace, &err) < 0 || lever_replay(x.round, x.n, &out, &err) < 0) {
-        code = lv_report(&err, a->json);
-    } else if (a->json) {
-        code = lv_json_print(replay_json(&out));
-    } else {
-        put_replay(&out);
-        code = lv_stdout_done() ? LV_EXIT_OK : LV_EXIT_IO;
-    }
-    recording_deinit(&x);
-    return code;
+    if (replay(a->trace, &out, &err) < 0)
+        return lv_report(&err, a->json);
+    if (a->json)
+        return lv_json_print(replay_json(&out));
+    put_replay(&out);
+    return lv_stdout_done() ? LV_EXIT_OK : LV_EXIT_IO;
 }
