@@ -366,11 +366,11 @@ void lv_report_prediction(struct lv_markup *m, const struct lv_report *r)
     lv_chart_put(m, &c);
     lv_put(m, "<p class=\"note\">What the cost model said of each round of mode lever before its pass, drafting included.</p>");
     if (p->n) {
-        lv_table_open(m, "Predicted / measured time of a round", "Memory");
-        lv_table_column(m, "rounds drawn");
-        lv_table_column(m, "a tenth is below");
+        lv_table_open(m, "Predicted / measured time: the median round, and what a tenth of them is below and above", "Memory");
+        lv_table_column(m, "rounds");
+        lv_table_column(m, "10 %");
         lv_table_column(m, "median");
-        lv_table_column(m, "a tenth is above");
+        lv_table_column(m, "90 %");
         lv_table_body(m);
         for (size_t k = 0; k < p->n; k++)
             put_ratios(m, &p->series[k]);

@@ -51,5 +51,5 @@ const char lv_report_style[] =
     ".note,.none{color:var(--dim);font-size:.92rem}\n"
     "@media(min-width:700px){dl{grid-template-columns:12em minmax(0,1fr)}dd{margin-bottom:.25em}body{padding:24px}}\n"
     "@media(min-width:1000px){.figures{grid-template-columns:repeat(2,minmax(0,1fr))}}\n"
-    "@media(max-width:600px){svg text{font-size:18px}}\n"
+    "@media(max-width:600px){svg text{font-size:17px}}\n"
     "@media print{section{break-inside:avoid}.figures{grid-template-columns:minmax(0,1fr)}}\n";

@@ -7,7 +7,7 @@
 #define WIDTH 560.0
 #define HEIGHT 330.0
 #define LEFT 62.0
-#define RIGHT 18.0
+#define RIGHT 26.0
 #define TOP 30.0
 #define BOTTOM 52.0
 #define MAX_TICK 12

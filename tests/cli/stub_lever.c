@@ -11,6 +11,7 @@
  *   bos            raw text wants a beginning token
  *   nochat         the chat template is not recognised
  *   open ST TEXT   opening fails with this status number
+ *   accepts N      draft tokens that each step counts as accepted (default 0)
  *   least N        opening in less than N bytes of memory fails: it does not fit
  *   prompt ST TEXT, step N ST TEXT   lever_prompt, or the Nth step, fails
  *   streams N      bytes a pass streams: plan, bench stream (default 0: everything fits)
@@ -35,7 +36,7 @@ struct lever_engine {
     size_t len[CAP_TOK], n_tok;
     int open_status, prompt_status, step_status, n_train;
     long delay_ms, load_delay_ms, fail_step;
-    uint64_t streams, least;
+    uint64_t streams, least, accepts;
     size_t round;
     bool ends, bos, no_chat;
     char bytes[256];
@@ -138,6 +139,8 @@ static void read_line(lever_engine *e, char *line)
         e->bos = true;
     else if (!strcmp(word, "streams"))
         e->streams = strtoull(rest, NULL, 10);
+    else if (!strcmp(word, "accepts"))
+        e->accepts = strtoull(rest, NULL, 10);
     else if (!strcmp(word, "least"))
         e->least = strtoull(rest, NULL, 10);
     else if (!strcmp(word, "nochat"))
@@ -460,6 +463,7 @@ enum lever_status lever_stats(const lever_engine *e, const lever_seq *seq, struc
         out->n_token = seq->n_out;
         out->n_round = seq->n_step;
         out->n_row = 2 * seq->n_step;
+        out->n_accepted = e->accepts * seq->n_step;
         out->streamed_bytes = 100 * seq->n_step;
         out->seconds_prefill = 0.5;
         out->seconds_decode = 2;

@@ -73,7 +73,7 @@ class Page(Decode):
 
 class Whole(Page):
     def test_one_size(self):
-        o, text = self.html("--memory", "8M")
+        o, text = self.html("--memory", "8M", model=self.stub("streams 1000", "accepts 2"))
         page = self.check(text)
         self.assertEqual(page.tags.count("h1"), 1)
         for part in ("8M", o["commit"], o["cpu"] or "unknown CPU", "code, math", "one run each", "lever bench decode -m"):
@@ -84,6 +84,7 @@ class Whole(Page):
         # the stub gives two tokens a step, the first without a pass: of 4 steps 3 are rounds
         self.assertEqual(o["detail"]["rounds"]["n"], sum(a["rounds"] for a in o["detail"]["acceptance"].values()))
         self.assertEqual(len(o["detail"]["rounds"]["seconds"]), o["detail"]["rounds"]["n"])
+        self.assertEqual(o["detail"]["acceptance"]["code"], {"rounds": 4, "share": [1.0, 1.0]})
         spans = o["detail"]["round"]["spans"]
         self.assertEqual((spans["drafting"], spans["pass"], spans["head"]),
                          ([0, 250000], [250000, 1500000], [1500000, 2000000]))
@@ -340,6 +341,11 @@ class Peers(Page):
             self.assertIn("found none of llama-speculative-simple", o["error"]["message"])
         o = self.bench(self.stub(), p, "--peers", self.dir.name, "--temp", "1", code=2)
         self.assertIn("leave --temp out", o["error"]["message"])
+
+    def test_each_size_anew(self):
+        folder = self.peer("llama-speculative-simple", GOOD)
+        o, _ = self.html("--peers", folder, "--modes", "lever", "--memory", "auto,unlimited")
+        self.assertEqual([s["peers"]["mmap_chain"]["all"]["prompts"] for s in o["sizes"]], [2, 2])
 
     def test_failures(self):
         """A peer that fails is an entry with its last words, and is not tried again."""
