@@ -172,6 +172,7 @@ struct lv_bench_peers {
     enum { LV_PEER_SPECULATIVE, LV_PEER_COMPLETION, LV_PEER_SIMPLE } plain_kind;
     const char *draft_max; /* how this build calls the length of a chain */
     bool has_type;         /* it wants --spec-type */
+    bool has_no_repack;    /* it can be told to leave mapped weights as they are */
     char version[120];     /* what the programs say of themselves, or "" */
     char missing[200];     /* what the directory lacks, or "" */
     char **prompt;         /* [n_prompt] owned, through the chat template */

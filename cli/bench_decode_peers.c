@@ -57,6 +57,7 @@ static void learn_options(struct lv_bench_peers *p)
     ask(program, "--help", text, LV_CHILD_CAP_TEXT);
     p->draft_max = strstr(text, "--spec-draft-n-max") ? "--spec-draft-n-max" : "--draft-max";
     p->has_type = strstr(text, "draft-simple") != NULL;
+    p->has_no_repack = strstr(text, "--no-repack") != NULL;
     free(text);
 }
 
@@ -97,6 +98,11 @@ void lv_bench_peers_reset(struct lv_bench_peers *p)
 {
     memset(p->given_up, 0, sizeof p->given_up);
     memset(p->sum, 0, sizeof p->sum);
+}
+
+static bool bounded(const struct lv_bench *b)
+{
+    return b->a->memory_bytes != LEVER_MEMORY_UNLIMITED && b->a->memory_bytes != LEVER_MEMORY_AUTO;
 }
 
 static bool available(const struct lv_bench_peers *p, const struct lv_bench *b, uint32_t k)
@@ -149,6 +155,8 @@ static void make_call(struct call *c, const struct lv_bench_peers *p, const stru
     add(c, "1");
     if (b->a->sampling.ignore_eos)
         add(c, "--ignore-eos");
+    if (p->has_no_repack && bounded(b)) /* else it copies what it has mapped, and is ended for want of memory */
+        add(c, "--no-repack");
     if (k == PEER_MMAP) {
         add(c, "-no-cnv");
         return;
@@ -220,7 +228,7 @@ static uint64_t bytes_to_pin(const struct lv_bench *b, struct lv_peer_sum *s)
     const uint64_t limit = b->a->memory_bytes, rest = lv_child_file_bytes(b->a->draft) + PIN_REST_BYTES,
                    all = lv_child_file_bytes(b->a->target);
 
-    if (limit == LEVER_MEMORY_UNLIMITED || limit == LEVER_MEMORY_AUTO)
+    if (!bounded(b))
         return all;
     if (limit <= rest) {
         snprintf(s->error, sizeof s->error, "beside the draft and its buffers nothing is left to pin");
@@ -282,7 +290,7 @@ enum lever_status lv_bench_peers_run(struct lv_bench_peers *p, const struct lv_b
 
     if (!available(p, b, k) || p->given_up[k])
         return LEVER_OK;
-    if (b->a->memory_bytes == LEVER_MEMORY_UNLIMITED || b->a->memory_bytes == LEVER_MEMORY_AUTO)
+    if (!bounded(b))
         return run(p, b, k, i, NULL, err);
     if (lv_memory_group_make(&group, b->a->memory_bytes + GROUP_EXTRA_BYTES, err) < 0) {
         snprintf(s->error, sizeof s->error, "%.230s", err->message);

@@ -216,8 +216,8 @@ void lv_report_about(struct lv_markup *m, const struct lv_report *r)
                            : "<strong>no: some generation differed from plain decoding</strong></dd>");
     if (peers) {
         put_term(m, "Others");
-        lv_put_textf(m, "llama.cpp %s, in a control group of the same memory and 16 MiB more, page cache of the models dropped "
-                     "before each run%s%s", text_of(peers, "version"), *text_of(peers, "missing") ? "; " : "",
+        lv_put_textf(m, "llama.cpp %s, in a control group of the same memory and 16 MiB more, weights not repacked where memory is "
+                     "bounded, page cache of the models dropped before each run%s%s", text_of(peers, "version"), *text_of(peers, "missing") ? "; " : "",
                      text_of(peers, "missing"));
         lv_put(m, "</dd>");
     }

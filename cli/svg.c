@@ -142,12 +142,22 @@ static void put_marker(struct lv_markup *m, unsigned style, double x, double y)
     lv_putf(m, "<path class=\"f\" d=\"%s\" transform=\"translate(%.1f %.1f)\"/>", shape, x, y);
 }
 
+static bool any_drawn(const struct lv_chart *c, const struct lv_series *s)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (drawn(c, s, i))
+            return true;
+    return false;
+}
+
 static void put_legend(struct lv_markup *m, const struct lv_chart *c)
 {
     lv_put(m, "<ul class=\"legend\">");
     for (size_t k = 0; k < c->n_series; k++) {
         const struct lv_series *s = &c->series[k];
 
+        if (!any_drawn(c, s))
+            continue;
         lv_putf(m, "<li><svg class=\"key\" viewBox=\"0 0 38 14\" aria-hidden=\"true\"><g class=\"s%u\">",
                 s->style % LV_SVG_STYLES);
         if (s->line)

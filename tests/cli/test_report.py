@@ -284,7 +284,7 @@ a = sys.argv[1:]
 if a == ["--version"]:
     sys.stderr.write("version: 9 (abc)\\n")
 elif a == ["--help"]:
-    print("--spec-draft-n-max N  --spec-type draft-simple")
+    print("--spec-draft-n-max N  --spec-type draft-simple  --no-repack")
 else:
     with open(%r, "a") as f:
         prompt = open("/dev/fd/3").read() if "-f" in a else a[-1]
@@ -324,6 +324,7 @@ class Peers(Page):
         calls = self.calls()
         self.assertEqual(sorted(c[0] for c in calls), ["llama-completion"] * 2 + ["llama-speculative-simple"] * 4)
         self.assertEqual({c[2] for c in calls}, {"[user]x[/]", "[user]y[/]"})
+        self.assertFalse(any("--no-repack" in a for _, a, _ in calls))  # memory is not bounded
         for name, a, _ in calls:
             self.assertEqual(a[a.index("-n") + 1], "4" if name == "llama-completion" else "8")
             if name != "llama-completion":
@@ -376,6 +377,7 @@ class Peers(Page):
             print("no control group can be made here: %s" % e["error"], file=sys.stderr)
             return
         self.assertEqual(e["tok_per_s"], 12.0)
+        self.assertTrue(all("--no-repack" in a for _, a, _ in self.calls()))
         with open(os.path.join(self.dir.name, "cgroup")) as f:
             path, = set(re.findall(r"lever-bench-\d+", f.read()))
         for base in ("/sys/fs/cgroup/memory", "/sys/fs/cgroup"):
