@@ -91,7 +91,7 @@ def section(about, rows):
     out = ["## %s, %s" % (safe(a["target"]), a["date"]), "", "```", a["command"], "```", "",
            "Lever %s, commit %s; %s, %s threads; draft %s; device %s; %s; tokens a prompt: %s; ids %s those of plain decoding."
            % (a["version"], a["commit"], safe(a["cpu"]), a["threads"], safe(a["draft"]) or "none",
-              "%.2f to %.2f GB/s" % (min(device) / 1e9, max(device) / 1e9) if device else "not streamed from",
+              " to ".join(unique("%.2f" % (x / 1e9) for x in (min(device), max(device)))) + " GB/s" if device else "not streamed from",
               "one run each, no spread" if a["repeat"] == "1" else a["repeat"] + " runs each: (slowest" + DASH + "fastest)",
               ", ".join(lengths), "are" if all(e == "yes" for e in equal) else "are NOT always"), "",
            "Tokens a second; `all` is the harmonic mean over tasks.", ""]
