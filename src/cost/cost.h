@@ -12,6 +12,10 @@
 
 #define LV_STAIRS_MAX 16
 
+/* The run's rate: decayed sums of tokens and seconds. */
+#define LV_RUN_KEEP 0.95 /* share of a round's weight that is left a round later */
+#define LV_RUN_ROUNDS 4  /* rounds before that rate counts */
+
 /* Measured time by rows of a pass, rows rising. */
 struct lv_stairs {
     uint32_t n;

@@ -4,15 +4,13 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "draft/ahead.h"
 #include "engine/candidates.h"
 #include "engine/peek.h"
 #include "engine/stairs.h"
 
 #define HEAD_WATCH 64     /* tokens after which the draft's head is judged */
 #define CHILD_P 0.85      /* how often a draft's first choice is the target's, before it is known */
-#define RUN_KEEP 0.95     /* share of a round's weight in the run's rate that is left a round later */
-#define RUN_ROUNDS 4      /* rounds before that rate counts */
-#define STEPS_AHEAD 8     /* batches that drafting looks ahead */
 #define LOSING_ROUNDS 8    /* rounds before speculation is judged */
 #define PLAIN_ROUNDS 48    /* and how long it rests when it loses */
 
@@ -157,7 +155,7 @@ static void take_tree(lever_seq *q, uint32_t n, uint32_t n_most, uint32_t depth,
 /* Tokens a second of late; what the model promises until there were some rounds. */
 static double run_rate(const lever_seq *q)
 {
-    if (q->run_rounds >= RUN_ROUNDS)
+    if (q->run_rounds >= LV_RUN_ROUNDS)
         return q->run_tokens / q->run_seconds;
     return lv_cost_chain_rate(&q->cost, q->p_child, lv_cost_pass(&q->draft.cost, 1));
 }
@@ -183,28 +181,20 @@ static enum lever_status draft_chain(lever_seq *q, uint32_t n_rows, uint32_t dep
     return LEVER_OK;
 }
 
-/* The best value within reach of some further batches, and how many nodes these should open: one batch alone may not pay
- * where several do. */
+/* What drafting on promises, and how many nodes a batch should open. */
 static double value_ahead(const lever_seq *q, const struct lv_grow_ranked *r, uint32_t n, uint32_t n_rows, uint32_t depth,
                          double spent, uint32_t *n_open)
 {
-    const struct lv_draft *d = &q->draft;
-    float expected[LV_TREE_MAX];
-    double best = -HUGE_VAL, value;
+    const struct lv_ahead a = { .target = &q->cost,
+                                .draft = &q->draft.cost,
+                                .n_rows = n_rows,
+                                .depth = depth,
+                                .max_open = LV_DRAFT_OPEN,
+                                .spent = spent,
+                                .rate = run_rate(q),
+                                .p_child = q->p_child };
 
-    for (uint32_t open = 1; open <= LV_DRAFT_OPEN; open *= 2)
-        for (uint32_t steps = 1; steps <= STEPS_AHEAD; steps *= 2) {
-            const uint32_t n_ahead =
-                lv_grow_expected_ahead(&d->grow, r, n, depth, open, steps, (float)q->p_child, expected, n_rows);
-
-            lv_cost_choose(&q->cost, expected, n_ahead, spent + steps * lv_cost_pass(&d->cost, open),
-                           run_rate(q), &value);
-            if (value > best) {
-                best = value;
-                *n_open = open;
-            }
-        }
-    return best;
+    return lv_ahead_value(&q->draft.grow, r, n, &a, n_open);
 }
 
 /* The target's embedding rows of likely nodes are read while more is drafted. */
@@ -441,8 +431,8 @@ enum lever_status lv_round(lever_seq *q, uint32_t cap_out, uint32_t *n_drawn, st
     q->stats.n_accepted += *n_drawn - 1;
     const uint64_t t3 = lv_now_ns();
 
-    q->run_tokens = RUN_KEEP * q->run_tokens + *n_drawn;
-    q->run_seconds = RUN_KEEP * q->run_seconds + lv_seconds(t3 - q->synced_ns);
+    q->run_tokens = LV_RUN_KEEP * q->run_tokens + *n_drawn;
+    q->run_seconds = LV_RUN_KEEP * q->run_seconds + lv_seconds(t3 - q->synced_ns);
     q->run_rounds++;
     q->cost.t_head = average(q->cost.t_head, lv_seconds(t3 - t2));
     judge(q, lv_seconds(t3 - q->synced_ns), *n_drawn, speculated);

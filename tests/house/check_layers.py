@@ -18,11 +18,12 @@ ALLOWED = {
     "tree": set(),
     "cost": set(),
     "map": {"cost"},
-    "draft": {"tree"},
+    "draft": {"tree", "cost"},
     "prune": {"gguf", "kern"},  # gguf: quant.h alone
+    "sim": {"tree", "cost", "draft"},
     "model": {"gguf", "kern", "tree"},
     "accel": {"gguf", "kern", "model"},
-    "engine": {"cpu", "gguf", "tok", "io", "kern", "tree", "cost", "map", "draft", "prune", "model", "accel"},
+    "engine": {"cpu", "gguf", "tok", "io", "kern", "tree", "cost", "map", "draft", "prune", "sim", "model", "accel"},
 }
 
 
