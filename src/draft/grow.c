@@ -309,7 +309,9 @@ uint32_t lv_grow_expected_ahead(const struct lv_grow *g, const struct lv_grow_ra
     for (uint32_t i = 0; i < n && n_open < max_open; i++) {
         float p = expf(r[i].lp);
 
-        if (g->node[r[i].node].state != LV_GROW_OPEN || r[i].depth >= max_depth)
+        const uint8_t state = g->node[r[i].node].state;
+
+        if ((state != LV_GROW_OPEN && state != LV_GROW_QUEUED) || r[i].depth >= max_depth)
             continue;
         n_open++;
         for (uint32_t k = 0; k < steps && r[i].depth + k < max_depth; k++)

@@ -102,7 +102,7 @@ static void check_ahead(const struct lv_grow *g, uint32_t max_open, uint32_t ste
         if (v->state == LV_GROW_FREE || v->spine || v->doomed)
             continue;
         all[n++] = (double)lv_grow_p(g, i);
-        if (v->state == LV_GROW_OPEN)
+        if (v->state == LV_GROW_OPEN || v->state == LV_GROW_QUEUED)
             open[n_open++] = (double)lv_grow_p(g, i);
     }
     const uint32_t n_child = n_open < max_open ? n_open : max_open;
