@@ -410,12 +410,34 @@ struct lever_plan_report {
     uint64_t macs_per_row;    /* multiply-adds of a row of a pass, without the head */
     uint32_t n_draft;         /* draft tokens a round */
     uint32_t draft_head;      /* tokens that the draft's head is cut to; its vocabulary if it is whole */
+    /* For lever_simulate(). */
+    uint64_t head_macs, draft_macs;      /* multiply-adds of a row of the target's head; of a row of the draft, head included */
+    uint64_t attn_macs, draft_attn_macs; /* of a row's attention to one position of the context */
+    uint32_t n_extent, max_rows;         /* reads and most rows of a pass */
+    uint32_t n_op, draft_ops;            /* steps of a pass and of a draft batch, each ending in a meeting of the threads */
+    bool packed;                         /* streamed weights come in kernel layout, from a sidecar */
+    bool peek;                           /* a late layer steers drafting */
 };
 
 /* Plans as lever_open() would, without loading: opens the files and the tokenizer, allocates nothing large.
  * LEVER_E_BUDGET (with err->least_memory) when even the target alone does not fit. */
 LEVER_API enum lever_status lever_plan(const struct lever_options *opt, struct lever_plan_report *out,
                                        struct lever_error *err);
+
+/* A model as far as a plan depends on it, where there is no file. */
+struct lever_model_shape {
+    size_t size;              /* set by the caller */
+    const char *name;         /* borrowed, as all texts */
+    const char *arch;         /* "llama", "qwen2", "qwen3" */
+    uint32_t n_layer, n_embd, n_ff, n_head, n_head_kv, head_dim, n_vocab, n_ctx_train;
+    bool tied;                /* the head is the embedding table */
+    const char *type, *head_type, *down_type; /* of matrices: "q4_0", "q4_k" ..; NULL: as type */
+};
+
+/* lever_plan() of models that are only described; paths in opt are not read. draft may be NULL. */
+LEVER_API enum lever_status lever_plan_shape(const struct lever_options *opt, const struct lever_model_shape *target,
+                                             const struct lever_model_shape *draft, struct lever_plan_report *out,
+                                             struct lever_error *err);
 
 /* ---- measuring ------------------------------------------------------------------ */
 
@@ -524,6 +546,14 @@ struct lever_profile {
     } stair[LEVER_PROFILE_STAIRS]; /* matmul of q4_k at growing row counts */
     uint32_t n_stair, n_threads;
     uint64_t memory_available;
+    /* An accelerator that runs passes and draft batches of rows where it is the faster one; published figures only. */
+    struct {
+        uint32_t rows;
+        double seconds;           /* of a matmul / its weights */
+    } accel[LEVER_PROFILE_STAIRS];
+    uint32_t n_accel;             /* 0: there is none */
+    double accel_submit;          /* seconds a pass or batch pays for being sent there */
+    double pack;                  /* bytes/s that one thread brings into kernel layout; 0: not known */
 };
 
 enum lever_probe_parts { LEVER_PROBE_FLASH = 1, LEVER_PROBE_QUICK_FLASH = 2, LEVER_PROBE_COMPUTE = 4 };
@@ -583,6 +613,73 @@ struct lever_prediction {
  * LEVER_E_ARG when the profile lacks a rate that is needed. */
 LEVER_API enum lever_status lever_predict(const struct lever_plan_report *plan, const struct lever_profile *profile,
                                           struct lever_prediction *out, struct lever_error *err);
+
+/* ---- simulation ------------------------------------------------------------------ */
+
+#define LEVER_ACCEPT_CHILDREN 8
+#define LEVER_ACCEPT_CLASSES 16
+#define LEVER_ACCEPT_TASKS 16
+
+/* How a draft and a target agree, by classes of positions. Shares are 0..1. */
+struct lever_acceptance {
+    size_t size;             /* set by the caller */
+    struct {
+        float p[LEVER_ACCEPT_CHILDREN];   /* what the draft promises of its best tokens, falling */
+        float hit[LEVER_ACCEPT_CHILDREN]; /* how often the target takes them */
+    } cls[LEVER_ACCEPT_CLASSES];
+    uint32_t n_class;
+    struct {
+        char name[24];
+        float on[LEVER_ACCEPT_CLASSES];     /* share of each class on the text's own path */
+        float beside[LEVER_ACCEPT_CLASSES]; /* at candidates that the text does not take */
+    } task[LEVER_ACCEPT_TASKS];
+    uint32_t n_task;
+};
+
+enum lever_simulation_mode { LEVER_SIM_OFF, LEVER_SIM_CHAIN, LEVER_SIM_TREE, LEVER_SIM_LEVER };
+
+struct lever_simulation_options {
+    size_t size;             /* set by lever_simulation_options_default */
+    enum lever_simulation_mode mode; /* OFF: a token a pass; CHAIN, TREE: draft, then verify; LEVER: both at once */
+    uint32_t chain;          /* tokens of a chain; 0 = the best of 3, 5, 7, 11, 15, 23, 31 */
+    uint32_t tree_rows;      /* most rows of a round; 0 = as planned */
+    uint32_t context;        /* positions that a row attends to, on average; 0 = half of what was planned for */
+    uint32_t tokens;         /* of each task; 0 = 384 */
+    uint64_t seed;
+    bool serial_stream;      /* the device rests between passes, as an engine without read-ahead does */
+    float prune_at, prune_rows, prune_lost; /* share of the layers after which rows are dropped; of rows; of accepted tokens
+                                               that are lost with them */
+    float peek_hit;          /* how often a look at a late layer names the next root; below 0: as measured, 0.6 */
+};
+
+LEVER_API void lever_simulation_options_default(struct lever_simulation_options *opt, size_t size);
+
+struct lever_simulation_task {
+    double tok_per_s, tokens_per_round, rows_per_round, round_seconds;
+    double stream_seconds;   /* of a round: its bytes / the device's rate; beside the rest */
+    double target_seconds, head_seconds; /* compute of a pass, head along the path */
+    double exposed_seconds, beside_seconds; /* drafting that the round waits for; drafting beside the pass */
+    double wait_seconds;     /* a pass without its next weights, filled with drafting or not */
+    double device_idle, cpu_idle; /* shares of the time */
+    double bonus_in_tree;    /* share of rounds whose last token was a candidate already */
+    uint64_t rounds;
+};
+
+struct lever_simulation {
+    size_t size;             /* set by the caller */
+    struct lever_simulation_task all; /* tok_per_s and tokens_per_round: harmonic means over tasks; the rest: means over rounds */
+    struct lever_simulation_task task[LEVER_ACCEPT_TASKS]; /* as in the acceptance table */
+    uint32_t n_task;
+    uint32_t chain;          /* of CHAIN: the length that was taken */
+};
+
+/* Runs the rounds of a plan on a device in virtual time: draft batches, passes over the ring, the head along the path. The same
+ * choices as the engine's, by the same code. Takes some tenths of a second.
+ * LEVER_E_ARG when the profile lacks a rate, the table is not sound, or a mode needs a draft that the plan has not. */
+LEVER_API enum lever_status lever_simulate(const struct lever_plan_report *plan, const struct lever_profile *profile,
+                                           const struct lever_acceptance *acceptance,
+                                           const struct lever_simulation_options *opt, struct lever_simulation *out,
+                                           struct lever_error *err);
 
 /* ---- sidecar ------------------------------------------------------------------- */
 
