@@ -385,6 +385,12 @@ static enum lever_status check(const struct lv_args *a, struct lever_error *err)
         return LEVER_OK;
     if (a->command == LV_CMD_REPLAY)
         return a->trace ? LEVER_OK : lv_cli_fail(err, LEVER_E_ARG, "lever replay needs a trace: lever replay FILE");
+    if (a->model_shape || a->draft_shape) {
+        if (!a->model_shape || a->target || a->draft)
+            return lv_cli_fail(err, LEVER_E_ARG, "--model-shape stands in place of -m, --draft-shape in place of -md; both models "
+                               "are files or both are described");
+        return LEVER_OK;
+    }
     if (!a->target)
         return lv_cli_fail(err, LEVER_E_ARG, "lever %s needs a model: -m FILE", name);
     if (a->command == LV_CMD_BENCH_STREAM && a->memory_bytes == LEVER_MEMORY_UNLIMITED)

@@ -46,6 +46,9 @@ struct lv_args {
     const char *prompts, *reference, *html, *csv, *peers;
     uint32_t count, n_off, repeat;
     const char *profile, *dir;
+    const char *model_shape, *draft_shape, *acceptance, *prune_model; /* plan */
+    int stream_ahead;               /* index into on|off */
+    uint32_t n_sim;                 /* tokens of a task that plan simulates */
     int compute;                    /* index into on|off */
     uint32_t n_pass;
     struct lever_sampling sampling; /* logit_bias points to bias */

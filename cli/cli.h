@@ -142,9 +142,28 @@ enum lever_status lv_session_prompt(const struct lv_args *a, struct lv_prompt *o
 enum lever_status lv_session_text(const struct lv_args *a, const char **text, size_t *len, char **owned,
                                   struct lever_error *err);
 
+/* ---- data.c: JSON files, and those that are built in ---- */
+enum lv_data { LV_DATA_DEVICE, LV_DATA_MODEL, LV_DATA_ACCEPTANCE };
+/* A built-in description by its name, else a file. *o: dropped by the caller, set only on success.
+ * make: how to get such a file, for messages. */
+enum lever_status lv_data_read(enum lv_data kind, const char *name, const char *make, json_t **o, struct lever_error *err);
+/* A number of o in min..max; absent or null: `absent`, or an error where that is NaN. */
+enum lever_status lv_data_number(const char *path, const json_t *o, const char *key, double min, double max, double absent,
+                                 double *out, struct lever_error *err);
+
+/* ---- shape.c: models and acceptance that are only described ---- */
+#define LV_SHAPE_TEXT 32
+struct lv_shape_file {
+    struct lever_model_shape shape; /* its texts point into this */
+    char name[LV_SHAPE_TEXT], arch[LV_SHAPE_TEXT], type[3][LV_SHAPE_TEXT];
+};
+enum lever_status lv_shape_file_read(const char *name, struct lv_shape_file *out, struct lever_error *err);
+/* name NULL: the built-in default. */
+enum lever_status lv_acceptance_read(const char *name, struct lever_acceptance *out, struct lever_error *err);
+
 /* ---- profile.c: device profiles as JSON ---- */
 json_t *lv_profile_json(const struct lever_profile *d);
-/* Reads a profile; what is missing is 0, what is wrong an error that names the file and the field. */
+/* Reads a profile (lv_data_read); what is missing is 0, what is wrong an error that names the file and the field. */
 enum lever_status lv_profile_read(const char *path, struct lever_profile *d, struct lever_error *err);
 /* The machine's own profile, kept by lever probe. False when there is none that fits threads and kernels. */
 /* "$XDG_CACHE_HOME/lever/NAME" or the like; with make: its folders are made. False when there is no home. */

@@ -74,7 +74,8 @@ void lv_help_command(FILE *f, enum lv_command c)
     static const char *const usage[LV_CMD_COUNT] = {
         [LV_CMD_RUN] = "usage: lever run -m FILE [-md FILE] [--memory SIZE] (-p TEXT | -f FILE | --chat TEXT) [options]\n"
                        "Generates text. The text goes to standard output, everything else to standard error.\n",
-        [LV_CMD_PLAN] = "usage: lever plan -m FILE [-md FILE] [--memory SIZE] [-c N] [--profile FILE] [--json]\n"
+        [LV_CMD_PLAN] = "usage: lever plan -m FILE [-md FILE] [--memory SIZE] [-c N] [--profile FILE|NAME] [--json]\n"
+                        "       lever plan --model-shape FILE|NAME [--draft-shape FILE|NAME] ...\n"
                         "Shows what the memory would be spent on, and predicts speed; loads nothing.\n",
         [LV_CMD_PROBE] = "usage: lever probe [DIR | FILE] [-m FILE [-md FILE] [--memory SIZE]] [--json]\n"
                          "Measures flash (a temporary file of 256 MiB in DIR, default here; or FILE), memory and arithmetic.\n"

@@ -1,6 +1,5 @@
 /* Device profiles as JSON: printed by lever probe, read by lever plan, one kept for this machine. */
 #include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -8,7 +7,8 @@
 
 #include "cli.h"
 
-#define MAX_FILE_BYTES ((size_t)1 << 20)
+#define SCHEMA 1
+#define MAKE "make a profile with lever probe --json"
 
 json_t *lv_profile_json(const struct lever_profile *d)
 {
@@ -20,7 +20,8 @@ json_t *lv_profile_json(const struct lever_profile *d)
     for (uint32_t i = 0; i < d->n_stair; i++)
         json_array_append_new(compute, json_pack("{s:s, s:o, s:o}", "type", "q4_k", "rows", lv_json_uint(d->stair[i].rows),
                                                  "seconds_per_weight", lv_json_real(d->stair[i].seconds)));
-    return json_pack("{s:o, s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s}",
+    return json_pack("{s:i, s:o, s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s}",
+                     "schema", SCHEMA,
                      "flash", flash,
                      "flash_rate", lv_json_real(d->flash_rate),
                      "reader", lv_json_str(d->reader),
@@ -36,38 +37,38 @@ json_t *lv_profile_json(const struct lever_profile *d)
                      "version", lever_version());
 }
 
-/* A number of o, at most max; absent or null: 0. */
 static enum lever_status get(const char *path, const json_t *o, const char *key, double max, double *out,
                              struct lever_error *err)
 {
-    const json_t *v = json_object_get(o, key);
-
-    *out = 0;
-    if (!v || json_is_null(v))
-        return LEVER_OK;
-    *out = json_number_value(v);
-    if (!json_is_number(v) || !(*out >= 0 && *out <= max))
-        return lv_cli_fail(err, LEVER_E_ARG, "%s: \"%s\" is not a number of 0..%g; make a profile with lever probe --json", path,
-                           key, max);
-    return LEVER_OK;
+    return lv_data_number(path, o, key, 0, max, 0, out, err);
 }
 
-static enum lever_status read_stairs(const char *path, const json_t *list, struct lever_profile *d, struct lever_error *err)
+/* "compute", or of an accelerator "accel". */
+static enum lever_status read_stairs(const char *path, const json_t *o, const char *key, struct lever_profile *d,
+                                     struct lever_error *err)
 {
-    const json_t *o;
+    const json_t *list = json_object_get(o, key), *step;
+    uint32_t n = 0, last = 0;
     size_t i;
 
-    json_array_foreach(list, i, o) {
+    json_array_foreach(list, i, step) {
         double rows, seconds;
 
-        if (get(path, o, "rows", 4096, &rows, err) < 0 || get(path, o, "seconds_per_weight", 1, &seconds, err) < 0)
+        if (get(path, step, "rows", 4096, &rows, err) < 0 || get(path, step, "seconds_per_weight", 1, &seconds, err) < 0)
             return err->status;
-        if (d->n_stair == LEVER_PROFILE_STAIRS || !(rows >= 1) || !(seconds > 0) ||
-            (d->n_stair && rows <= d->stair[d->n_stair - 1].rows))
-            return lv_cli_fail(err, LEVER_E_ARG, "%s: \"compute\" must list at most %d steps with growing \"rows\" and "
-                               "\"seconds_per_weight\" above 0; step %zu does not fit", path, LEVER_PROFILE_STAIRS, i + 1);
-        d->stair[d->n_stair].rows = (uint32_t)rows;
-        d->stair[d->n_stair++].seconds = seconds;
+        if (n == LEVER_PROFILE_STAIRS || !(rows >= 1) || !(seconds > 0) || (uint32_t)rows <= last)
+            return lv_cli_fail(err, LEVER_E_ARG, "%s: \"%s\" must list at most %d steps with growing \"rows\" and "
+                               "\"seconds_per_weight\" above 0; step %zu does not fit", path, key, LEVER_PROFILE_STAIRS, i + 1);
+        last = (uint32_t)rows;
+        if (key[0] == 'c') {
+            d->stair[n].rows = last;
+            d->stair[n++].seconds = seconds;
+            d->n_stair = n;
+        } else {
+            d->accel[n].rows = last;
+            d->accel[n++].seconds = seconds;
+            d->n_accel = n;
+        }
     }
     return LEVER_OK;
 }
@@ -75,15 +76,21 @@ static enum lever_status read_stairs(const char *path, const json_t *list, struc
 static enum lever_status read_object(const char *path, const json_t *o, struct lever_profile *d, struct lever_error *err)
 {
     const json_t *flash = json_object_get(o, "flash"), *cell;
-    double threads, memory;
+    double threads, memory, schema;
     size_t i;
 
     memset(d, 0, sizeof *d);
     d->size = sizeof *d;
     if (!json_is_object(o))
-        return lv_cli_fail(err, LEVER_E_ARG, "%s: not a JSON object; make a profile with lever probe --json", path);
+        return lv_cli_fail(err, LEVER_E_ARG, "%s: not a JSON object; " MAKE, path);
+    if (lv_data_number(path, o, "schema", 1, 1e6, SCHEMA, &schema, err) < 0)
+        return err->status;
+    if (schema > SCHEMA)
+        return lv_cli_fail(err, LEVER_E_ARG, "%s: \"schema\" is %.0f, this build reads %d; " MAKE " of this build", path, schema,
+                           SCHEMA);
     if (get(path, o, "flash_rate", 1e15, &d->flash_rate, err) < 0 || get(path, o, "dram", 1e15, &d->dram, err) < 0 ||
         get(path, o, "peak_mac", 1e18, &d->peak_mac, err) < 0 || get(path, o, "fma", 1e18, &d->fma, err) < 0 ||
+        get(path, o, "pack", 1e15, &d->pack, err) < 0 || get(path, o, "accel_submit", 10, &d->accel_submit, err) < 0 ||
         get(path, o, "threads", 4096, &threads, err) < 0 || get(path, o, "memory_available", 1e15, &memory, err) < 0)
         return err->status;
     d->n_threads = (uint32_t)threads;
@@ -102,30 +109,15 @@ static enum lever_status read_object(const char *path, const json_t *o, struct l
         if (!json_object_get(o, "flash_rate") && rate > d->flash_rate)
             d->flash_rate = rate; /* published figures may be a table alone */
     }
-    return read_stairs(path, json_object_get(o, "compute"), d, err);
-}
-
-/* *o is the parsed file, to be dropped by the caller. */
-static enum lever_status parse_file(const char *path, json_t **o, struct lever_error *err)
-{
-    json_error_t je;
-    char *text;
-    size_t len;
-
-    *o = NULL;
-    if (lv_read_file(path, MAX_FILE_BYTES, &text, &len, err) < 0)
+    if (read_stairs(path, o, "compute", d, err) < 0)
         return err->status;
-    *o = json_loadb(text, len, JSON_REJECT_DUPLICATES, &je);
-    free(text);
-    if (!*o)
-        return lv_cli_fail(err, LEVER_E_ARG, "%s: line %d: %s; make a profile with lever probe --json", path, je.line, je.text);
-    return LEVER_OK;
+    return read_stairs(path, o, "accel", d, err);
 }
 
 enum lever_status lv_profile_read(const char *path, struct lever_profile *d, struct lever_error *err)
 {
-    json_t *o;
-    enum lever_status st = parse_file(path, &o, err);
+    json_t *o = NULL;
+    enum lever_status st = lv_data_read(LV_DATA_DEVICE, path, MAKE, &o, err);
 
     if (st >= 0)
         st = read_object(path, o, d, err);
@@ -167,7 +159,7 @@ bool lv_profile_load(struct lever_profile *d, uint32_t n_threads, const char *ke
 
     if (!lv_cache_path(path, sizeof path, "profile.json", false) || access(path, R_OK) != 0)
         return false;
-    good = parse_file(path, &o, &err) >= 0 && read_object(path, o, d, &err) >= 0 && d->dram > 0 && d->flash_rate > 0 &&
+    good = lv_data_read(LV_DATA_DEVICE, path, MAKE, &o, &err) >= 0 && read_object(path, o, d, &err) >= 0 && d->dram > 0 && d->flash_rate > 0 &&
            d->n_threads == n_threads;
     if (good) {
         const char *k = json_string_value(json_object_get(o, "kernels"));

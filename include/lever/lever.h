@@ -417,6 +417,7 @@ struct lever_plan_report {
     uint32_t n_op, draft_ops;            /* steps of a pass and of a draft batch, each ending in a meeting of the threads */
     bool packed;                         /* streamed weights come in kernel layout, from a sidecar */
     bool peek;                           /* a late layer steers drafting */
+    bool stream_head;                    /* the head is streamed too */
 };
 
 /* Plans as lever_open() would, without loading: opens the files and the tokenizer, allocates nothing large.

@@ -217,7 +217,7 @@ static enum lever_status plan_memory(struct lever_engine *e, struct lever_error 
                                       .peek = lv_peek_wanted(&e->opt),
                                       .draft_must_win = e->opt.speculation == LEVER_SPEC_AUTO,
                                       .budget = e->opt.memory_bytes,
-                                      .base_bytes = lv_memory_resident() + lv_candidates_bytes(&e->opt),
+                                      .base_bytes = lv_memory_resident() + lv_candidates_bytes(&e->opt) + e->vocab_bytes,
                                       .n_worker = lv_pool_n(e->pool),
                                       .n_ctx = n_ctx,
                                       .ring_bytes = e->opt.ring_bytes,
@@ -301,17 +301,10 @@ static enum lever_status load(struct lever_engine *e, struct lever_error *err)
     return lv_device_load(e, err);
 }
 
-enum lever_status lv_engine_open_planned(struct lever_engine *e, const struct lever_options *opt,
-                                         struct lever_error *err)
+static enum lever_status open_vocab(struct lever_engine *e, struct lever_error *err)
 {
-    const struct lv_gguf *g;
+    const struct lv_gguf *g = lv_engine_gguf(e, 0);
 
-    LV_TRY(take_options(e, opt, err));
-    if (e->opt.vocab_only)
-        LV_TRY(lv_gguf_open(&e->vocab_gguf, e->target_path, err));
-    else
-        LV_TRY(lv_instance_open(&e->target, e->target_path, err));
-    g = lv_engine_gguf(e, 0);
     LV_TRY(lv_tok_open(&e->tok, g, err));
     e->chat = lv_chat_detect(g);
     if (e->opt.vocab_only)
@@ -320,10 +313,26 @@ enum lever_status lv_engine_open_planned(struct lever_engine *e, const struct le
     if (lv_tok_n_vocab(e->tok) > e->target.program->shape.n_vocab)
         return LV_FAIL(err, LEVER_E_MODEL, "%s: the tokenizer has %u tokens, token_embd.weight only %u rows", e->target_path,
                        lv_tok_n_vocab(e->tok), e->target.program->shape.n_vocab);
+    return LEVER_OK;
+}
+
+enum lever_status lv_engine_open_planned(struct lever_engine *e, const struct lever_options *opt,
+                                         struct lever_error *err)
+{
+    LV_TRY(take_options(e, opt, err));
+    if (e->opt.vocab_only)
+        LV_TRY(lv_gguf_open(&e->vocab_gguf, e->target_path, err));
+    else
+        LV_TRY(lv_instance_open(&e->target, e->target_path, err));
+    if (!e->vocab_bytes)
+        LV_TRY(open_vocab(e, err));
+    if (e->opt.vocab_only)
+        return LEVER_OK;
     if (e->draft_path) {
         LV_TRY(lv_instance_open(&e->draft, e->draft_path, err));
         e->has_draft = true;
-        LV_TRY(check_pair(e, err));
+        if (!e->vocab_bytes)
+            LV_TRY(check_pair(e, err));
         LV_TRY(find_sidecar(e, &e->draft, NULL, err));
         shrink_head(e->draft.program, e->opt.draft_head);
     }

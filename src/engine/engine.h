@@ -28,6 +28,7 @@ struct lever_engine {
     struct lv_lens lens;            /* of the target, for pruning; n 0: none */
     struct lv_lens_layer plain;     /* what pruning does without */
     struct lv_judge judge;          /* whether it pays */
+    uint64_t vocab_bytes;           /* > 0: models that are only described; this much their tokenizer would take */
     struct lv_learned learned;      /* sequences begin with it and add to it */
     uint64_t learned_key;
     bool learned_more;              /* since it was read */
@@ -56,6 +57,9 @@ enum lever_status lv_engine_open_planned(struct lever_engine *e, const struct le
 
 /* Models are told apart by size, name and the list of their tensors. */
 uint64_t lv_engine_hash_model(uint64_t h, const struct lv_gguf *g);
+/* lever_plan of opt as it is; vocab_bytes: as in struct lever_engine. */
+enum lever_status lv_plan_report_of(const struct lever_options *opt, uint64_t vocab_bytes, struct lever_plan_report *out,
+                                    struct lever_error *err);
 
 static inline const struct lv_gguf *lv_engine_gguf(const struct lever_engine *e, int which)
 {

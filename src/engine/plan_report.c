@@ -22,12 +22,27 @@ static uint64_t matrix_bytes(const struct lv_program *p)
     return n;
 }
 
+static uint64_t matrix_macs(const struct lv_program *p)
+{
+    uint64_t n = 0;
+
+    for (uint32_t i = 0; i < p->n_w; i++)
+        n += (uint64_t)p->w[i].n_rows * p->w[i].n_cols;
+    return n;
+}
+
+/* Scores and sums: each query head with each position, twice. */
+static uint64_t attention_macs(const struct lv_program *p)
+{
+    return 2 * (uint64_t)p->shape.n_layer * p->shape.n_head * p->shape.head_dim;
+}
+
 /* The least budget: what the plan says to one that is far too small. */
 static uint64_t least_budget(const struct lever_engine *e)
 {
     const struct lv_plan_input in = { .target = &e->target,
                                       .budget = 1,
-                                      .base_bytes = lv_memory_resident() + lv_candidates_bytes(&e->opt),
+                                      .base_bytes = lv_memory_resident() + lv_candidates_bytes(&e->opt) + e->vocab_bytes,
                                       .n_worker = lv_pool_n(e->pool),
                                       .n_ctx = e->opt.n_ctx,
                                       .ring_bytes = e->opt.ring_bytes,
@@ -59,25 +74,54 @@ static enum lever_status fill(struct lever_engine *e, struct lever_plan_report *
     r->uses_draft = e->uses_draft;
     r->kernels = e->kern.level;
     r->head_bytes = head->n_groups * head->group_bytes;
-    for (uint32_t i = 0; i < p->n_w; i++)
-        if (i != p->w_head)
-            r->macs_per_row += (uint64_t)p->w[i].n_rows * p->w[i].n_cols;
+    r->head_macs = (uint64_t)head->n_rows * head->n_cols;
+    r->macs_per_row = matrix_macs(p) - r->head_macs;
+    r->attn_macs = attention_macs(p);
+    r->n_op = p->n_op;
+    r->max_rows = spec->max_rows;
+    r->peek = spec->peek;
+    r->stream_head = spec->stream_head;
+    r->packed = e->target.sidecar != NULL;
     /* The placement itself, so that the bytes are those that will be read. */
     LV_TRY(lv_place(&e->target.place, e->target.program, spec->pin_bytes, spec->stream_head, spec->slot_bytes, err));
     r->pinned_bytes = e->target.place.pinned_bytes;
     r->streamed_bytes = e->target.place.streamed_bytes;
     if (e->target.place.n_extent) {
         r->slot_bytes = spec->slot_bytes;
+        r->n_extent = e->target.place.n_extent;
         r->n_slot = spec->n_ring_slot < e->target.place.n_extent ? spec->n_ring_slot : e->target.place.n_extent;
         r->ring_bytes = r->n_slot * lv_slot_bytes(e->target.place.max_extent);
     }
     if (e->uses_draft) {
         r->draft_bytes = matrix_bytes(e->draft.program);
         r->draft_head = lv_engine_draft_tokens(e);
+        r->draft_macs = matrix_macs(e->draft.program);
+        r->draft_attn_macs = attention_macs(e->draft.program);
+        r->draft_ops = e->draft.program->n_op;
         r->n_draft = e->opt.spec_draft_n_max ? e->opt.spec_draft_n_max
                      : r->streamed_bytes     ? LV_CHAIN_STREAMED
                                              : LV_CHAIN_RESIDENT;
     }
+    return LEVER_OK;
+}
+
+enum lever_status lv_plan_report_of(const struct lever_options *opt, uint64_t vocab_bytes, struct lever_plan_report *out,
+                                    struct lever_error *err)
+{
+    struct lever_engine *e = LV_NEW(struct lever_engine);
+    struct lever_plan_report r = { .size = out->size };
+    enum lever_status st;
+
+    if (!e)
+        return LV_FAIL(err, LEVER_E_NOMEM, "engine: %zu bytes", sizeof *e);
+    e->vocab_bytes = vocab_bytes;
+    st = lv_engine_open_planned(e, opt, err);
+    if (st >= 0)
+        st = fill(e, &r, err);
+    lever_close(e);
+    if (st < 0)
+        return st;
+    memcpy(out, &r, out->size < sizeof r ? out->size : sizeof r);
     return LEVER_OK;
 }
 
@@ -86,25 +130,13 @@ enum lever_status lever_plan(const struct lever_options *opt, struct lever_plan_
     if (!opt || opt->size < offsetof(struct lever_options, draft_path) || !out || out->size < sizeof out->size)
         return LV_FAIL(err, LEVER_E_ARG, "lever_plan: opt (made by lever_options_default) and out, with its size set, are "
                        "required");
-    struct lever_engine *e = LV_NEW(struct lever_engine);
-    struct lever_plan_report r = { .size = out->size };
     struct lever_options o;
-    enum lever_status st;
 
-    if (!e)
-        return LV_FAIL(err, LEVER_E_NOMEM, "engine: %zu bytes", sizeof *e);
     lever_options_default(&o, sizeof o);
     memcpy(&o, opt, opt->size < sizeof o ? opt->size : sizeof o);
     o.size = sizeof o;
     o.vocab_only = false;
-    st = lv_engine_open_planned(e, &o, err);
-    if (st >= 0)
-        st = fill(e, &r, err);
-    lever_close(e);
-    if (st < 0)
-        return st;
-    memcpy(out, &r, out->size < sizeof r ? out->size : sizeof r);
-    return LEVER_OK;
+    return lv_plan_report_of(&o, 0, out, err);
 }
 
 /* ---- prediction ---- */

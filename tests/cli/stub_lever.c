@@ -489,14 +489,45 @@ enum lever_status lever_plan(const struct lever_options *opt, struct lever_plan_
     return LEVER_OK;
 }
 
+enum lever_status lever_plan_shape(const struct lever_options *opt, const struct lever_model_shape *target,
+                                   const struct lever_model_shape *draft, struct lever_plan_report *out,
+                                   struct lever_error *err)
+{
+    (void)err;
+    *out = (struct lever_plan_report){ .size = out->size, .budget = opt->memory_bytes, .total = target->n_embd,
+        .n_ctx = opt->n_ctx ? opt->n_ctx : 4096, .n_threads = opt->n_threads, .uses_draft = draft && opt->speculation != LEVER_SPEC_OFF,
+        .kernels = target->type, .streamed_bytes = target->n_layer };
+    return LEVER_OK;
+}
+
 enum lever_status lever_predict(const struct lever_plan_report *plan, const struct lever_profile *d,
                                 struct lever_prediction *out, struct lever_error *err)
 {
+    (void)plan;
+    (void)d;
+    *out = (struct lever_prediction){ .size = out->size };
+    return fail(err, LEVER_E_INTERNAL, "nothing calls it");
+}
+
+void lever_simulation_options_default(struct lever_simulation_options *opt, size_t size)
+{
+    memset(opt, 0, size);
+    opt->size = size;
+}
+
+/* Figures that say what was asked for. */
+enum lever_status lever_simulate(const struct lever_plan_report *plan, const struct lever_profile *d,
+                                 const struct lever_acceptance *acceptance, const struct lever_simulation_options *opt,
+                                 struct lever_simulation *out, struct lever_error *err)
+{
     if (!(d->dram > 0))
         return fail(err, LEVER_E_ARG, "the profile has no dram");
-    *out = (struct lever_prediction){ .size = out->size, .tokens_per_round = plan->n_draft ? 4 : 1, .round_seconds = 0.5,
-        .tok_per_s = d->flash_rate, .plain_tok_per_s = d->n_stair, .stream_seconds = d->dram, .target_seconds = d->peak_mac,
-        .draft_seconds = d->n_flash };
+    *out = (struct lever_simulation){ .size = out->size, .n_task = acceptance->n_task,
+        .all = { .tok_per_s = d->flash_rate + opt->mode, .tokens_per_round = plan->uses_draft ? 4 : 1, .round_seconds = 0.5,
+                 .stream_seconds = d->dram, .target_seconds = d->peak_mac, .exposed_seconds = d->n_flash,
+                 .rows_per_round = opt->tree_rows, .head_seconds = opt->chain, .wait_seconds = opt->serial_stream,
+                 .device_idle = (double)opt->prune_rows, .cpu_idle = d->n_accel },
+        .chain = opt->mode == LEVER_SIM_CHAIN ? 7 : 0 };
     return LEVER_OK;
 }
 

@@ -30,14 +30,15 @@ class Plan(Measure):
         self.assertEqual((o["bytes_per_round"], o["draft"], o["spec_draft_n"]), (1000, True, 12))
         self.assertEqual(o["ring"], {"bytes": 100, "slot_bytes": 50, "slots": 2})
         self.assertEqual((o["profile"]["source"], o["tokens_per_round"]), ("measured", 4))
-        self.assertEqual(o["tok_per_s"], 2.5e9 + 2 + 4)  # quick flash and compute were asked for
+        self.assertEqual(o["tok_per_s"], 2.5e9 + 2 + 4 + 3)  # quick flash and compute were asked for; mode lever
+        self.assertEqual((o["plain_tok_per_s"], list(o["modes"])), (2.5e9 + 2 + 4, ["off", "lever"]))
         self.assertIn("memory=8388608 ctx=512", self.log())
         o = self.json("plan", "-m", self.model())
         self.assertEqual((o["tok_per_s"], o["draft"]), (2.5e9 + 4, False))  # nothing streamed: no flash
 
     def test_text(self):
         r = self.lever("plan", "-m", self.model((), "streams 1000"), "--memory", "8M", env=self.env)
-        for part in (b"weights", b"at least 5M would do", b"expected 2500000006.00 tok/s", b"flash 2.50 GB/s"):
+        for part in (b"weights", b"at least 5M would do", b"expected, by simulated rounds", b"lever     2500000006.00 tok/s", b"flash 2.50 GB/s"):
             self.assertIn(part, r.stdout)
 
     def test_refusal(self):
@@ -52,7 +53,66 @@ class Plan(Measure):
                         "compute": [{"rows": 1, "seconds_per_weight": 1e-9}], "unknown": []})
         o = self.json("plan", "-m", m, "--profile", p)
         self.assertEqual(o["profile"], {"source": "file", "flash_rate": 7.0, "dram": 11.0, "peak_mac": 13.0})
-        self.assertEqual((o["seconds"], o["plain_tok_per_s"]), ({"stream": 11, "target": 13, "draft": 2}, 1))
+        self.assertEqual((o["seconds"], o["plain_tok_per_s"]), ({"stream": 11, "target": 13, "draft": 2}, 7))
+
+    def test_modes(self):
+        m = self.model((), "streams 1000")
+        p = self.write({"flash_rate": 100, "dram": 1})
+        o = self.json("plan", "-m", m, "-md", "d", "--profile", p, "--modes", "chain,off", "--tree-rows", "9", "--spec-draft-n-max", "5",
+                      "--stream-ahead", "off", "--prune-model", "0.5,0.25,0.02")
+        self.assertEqual(list(o["modes"]), ["off", "chain"])
+        c = o["modes"]["chain"]
+        self.assertEqual([c[k] for k in ("tok_per_s", "k", "rows_per_round", "head_seconds", "wait_seconds", "device_idle_share")],
+                         [101, 7, 9, 5, 1, 0.25])
+        self.assertEqual((o["tok_per_s"], o["plain_tok_per_s"]), (101, 100))
+        self.assertEqual(sorted(c["tasks"]), ["chat", "code", "math", "qa", "rag", "summarization", "translation"])
+        self.assertIsNone(self.json("plan", "-m", m, "--profile", p, "--modes", "lever")["plain_tok_per_s"])
+        for modes in ("", "on", "off,,chain", "off chain"):
+            self.usage_error("plan", "-m", m, "--profile", p, "--modes", modes, says="--modes")
+        for prune in ("1", "0.5,0.5", "0.5,0.5,1", "0.5,0.5,0.5,0.5", "a,b,c", "0.5;0.5;0.5", "nan,0,0"):
+            self.usage_error("plan", "-m", m, "--profile", p, "--prune-model", prune, says="--prune-model")
+
+    def test_built_in(self):
+        o = self.json("plan", "--model-shape", "qwen3-8b", "--draft-shape", "qwen3-0.6b", "--profile", "oneplus12")
+        self.assertEqual((o["planned"], o["bytes_per_round"], o["kernels"], o["threads"]), (4096, 36, "q4_0", 6))
+        self.assertEqual((o["profile"]["source"], o["profile"]["flash_rate"], o["modes"]["lever"]["cpu_idle_share"]), ("file", 3.8e9, 5))
+        self.usage_error("plan", "--model-shape", "gpt-5", "--profile", "ufs31", says=["no built-in model", "qwen3-8b"])
+        self.usage_error("plan", "--model-shape", "qwen3-8b", "--profile", "iphone", says=["no built-in device", "oneplus12"])
+        self.usage_error("plan", "--model-shape", "qwen3-8b", "--profile", "ufs31", "--acceptance", "x", says="no built-in acceptance")
+        self.usage_error("plan", "--draft-shape", "qwen3-8b", says="--model-shape")
+        self.usage_error("plan", "-m", self.model(), "--model-shape", "qwen3-8b", says="in place of")
+        self.usage_error("plan", "--model-shape", "qwen3-8b", "--no-cache", says="--profile FILE or NAME")
+        o = self.json("plan", "--model-shape", "x.json", "--profile", "ufs31", code=5)
+        self.assertIn("x.json", o["error"]["message"])
+
+    def test_bad_shapes(self):
+        good = {"schema": 1, "name": "a", "arch": "llama", "type": "q4_0", "layers": 2, "embedding": 64, "feed_forward": 128,
+                "heads": 2, "kv_heads": 1, "head_dim": 32, "vocabulary": 100, "context": 128}
+        ask = ("--profile", "ufs40", "--json")
+        self.json("plan", "--model-shape", self.write(good), "--profile", "ufs40")
+        for change, says in (({"schema": 2}, "this build reads 1"), ({"schema": None}, '"schema"'), ({"layers": 0}, '"layers"'),
+                             ({"heads": "x"}, '"heads"'), ({"arch": 1}, '"arch"'), ({"name": "a" * 99}, '"name"'),
+                             ({"head_type": []}, '"head_type"'), ({"vocabulary": 1e99}, '"vocabulary"')):
+            self.usage_error("plan", "--model-shape", self.write(dict(good, **change)), *ask[:2], says=says)
+        self.usage_error("plan", "--model-shape", self.write("[]"), *ask[:2], says="not a JSON object")
+
+    def test_bad_acceptance(self):
+        good = {"schema": 1, "classes": [{"p": [0.5] + [0] * 7, "hit": [0.5] + [0] * 7}], "tasks": {"a": {"on": [1], "beside": [1]}}}
+        m, p = self.model(), self.write({"flash_rate": 1, "dram": 1})
+
+        def path(o):
+            name = os.path.join(self.dir.name, "acceptance")
+            with open(name, "w") as f:
+                json.dump(o, f)
+            return name
+        self.assertEqual(list(self.json("plan", "-m", m, "--profile", p, "--acceptance", path(good))["modes"]["off"]["tasks"]), ["a"])
+        for change, says in (({"schema": 3}, "this build reads 1"), ({"classes": []}, "classes"), ({"tasks": {}}, "tasks"),
+                             ({"classes": [{"p": [1], "hit": [1]}]}, '"p" has 1 numbers'),
+                             ({"classes": [{"p": [2] * 8, "hit": [0] * 8}]}, '"p" has something'),
+                             ({"tasks": {"a": {"on": [1, 0], "beside": [1]}}}, '"on" has 2 numbers'),
+                             ({"tasks": {"a" * 30: {"on": [1], "beside": [1]}}}, "name of a task"),
+                             ({"tasks": {str(i): {"on": [1], "beside": [1]} for i in range(17)}}, "tasks")):
+            self.usage_error("plan", "-m", m, "--profile", p, "--acceptance", path(dict(good, **change)), says=says)
 
     def test_bad_profiles(self):
         m = self.model((), "streams 1000")
@@ -62,6 +122,8 @@ class Plan(Measure):
                            ({"dram": 1, "compute": [{"rows": 0, "seconds_per_weight": 1}]}, "step 1"),
                            ({"dram": 1, "compute": [{"rows": 2, "seconds_per_weight": 1}] * 2}, "step 2"),
                            ({"dram": 1, "compute": [{"rows": i, "seconds_per_weight": 1} for i in range(1, 99)]}, "step 17"),
+                           ({"dram": 1, "schema": 2}, "this build reads 1"), ({"dram": 1, "schema": "1"}, '"schema"'),
+                           ({"dram": 1, "accel": [{"rows": 1, "seconds_per_weight": 0}]}, '"accel" must list'),
                            ({}, "no dram")):
             self.usage_error("plan", "-m", m, "--profile", self.write(text), says=says)
         o = self.json("plan", "-m", m, "--profile", "/nonexistent", code=5)
@@ -83,7 +145,7 @@ class Probe(Measure):
         self.assertEqual(o["flash"][1], {"read_bytes": 4194304, "lanes": 4, "rate": 2.5e9})
         self.assertEqual(o["compute"][1], {"type": "q4_k", "rows": 8, "seconds_per_weight": 2e-11})
         p = self.json("plan", "-m", self.model((), "streams 1"), "--profile", self.write(o))
-        self.assertEqual((p["tok_per_s"], p["plain_tok_per_s"], p["seconds"]["draft"]), (2.5e9 + 5, 2, 2))
+        self.assertEqual((p["tok_per_s"], p["seconds"]["draft"], o["schema"]), (2.5e9 + 5, 2, 1))
 
     def test_models(self):
         o = self.json("probe", "-m", "m", "-md", "d", "--memory", "8M")["mapper"]
