@@ -8,6 +8,7 @@
 
 #define MAC_SHARE 0.5     /* of the int8 peak, for a device without a staircase */
 #define FMA_SHARE 0.35    /* of the f32 peak that attention reaches: bench kernels, 0.3 to 0.5 by shape */
+#define ACCEL_ATTN 0.25   /* of its matmul rate that an accelerator reaches in attention */
 #define FMA_OF_MAC 0.1    /* f32 peak of the int8 one, for a device that names no f32 peak */
 #define PACK_RATE 3e9     /* bytes/s a thread brings into kernel layout, where the profile does not say */
 #define OP_SECONDS 8e-6   /* a step that ends in a meeting of the threads */
@@ -85,9 +86,16 @@ static double accel_seconds(const struct lever_profile *d, double macs, double r
     return d->n_accel ? at_rows(s, d->n_accel, rows) * macs + d->accel_submit : HUGE_VAL;
 }
 
-static double matmul_seconds(const struct lever_profile *d, double macs, double rows, bool accel)
+/* Matmuls and attention of a pass, where they are done first. */
+static double compute_seconds(const struct lever_profile *d, const struct model_cost *m, double rows, double context, bool accel)
 {
-    const double cpu = cpu_seconds(d, macs, rows), other = accel ? accel_seconds(d, macs, rows) : HUGE_VAL;
+    const double fma = FMA_SHARE * (d->fma > 0 ? d->fma : FMA_OF_MAC * d->peak_mac), attn = rows * context * m->attn_macs;
+    const double cpu = cpu_seconds(d, m->macs, rows) + (fma > 0 ? attn / fma : 0.0);
+
+    if (!accel || !d->n_accel)
+        return cpu;
+    const double rate = ACCEL_ATTN * d->accel[d->n_accel - 1].rows / d->accel[d->n_accel - 1].seconds;
+    const double other = accel_seconds(d, m->macs, rows) + attn / rate;
 
     return cpu < other ? cpu : other;
 }
@@ -96,14 +104,11 @@ static double matmul_seconds(const struct lever_profile *d, double macs, double 
 static void stairs(struct lv_stairs *out, const struct lever_profile *d, const struct model_cost *m, uint32_t context,
                    uint32_t max_rows, bool accel)
 {
-    const double fma = d->fma > 0 ? d->fma : FMA_OF_MAC * d->peak_mac;
     double last = 0.0;
 
     *out = (struct lv_stairs){ .n = 0 };
     for (uint32_t i = 0; i < N_ROWS && (row_counts[i] <= max_rows || i == 0); i++) {
-        const double rows = row_counts[i];
-        const double attn = fma > 0 ? rows * context * m->attn_macs / (FMA_SHARE * fma) : 0.0;
-        const double compute = matmul_seconds(d, m->macs, rows, accel) + attn, traffic = m->traffic / d->dram;
+        const double compute = compute_seconds(d, m, row_counts[i], context, accel), traffic = m->traffic / d->dram;
         const double t = (compute > traffic ? compute : traffic) + m->extra;
 
         last = t > last ? t : last;
@@ -125,8 +130,8 @@ static void configure(struct lv_sim_config *c, const struct lever_plan_report *p
     const double streamed = (double)p->streamed_bytes, body = (double)(p->pinned_bytes - (p->stream_head ? 0 : p->head_bytes));
     const bool apart = target_apart(p, d);
     const double pack = p->packed || apart ? 0.0 : streamed / ((d->pack > 0 ? d->pack : PACK_RATE) * (d->n_threads ? d->n_threads : 1));
-    /* A streamed byte crosses the memory bus twice: as it arrives and as it is used. */
-    const struct model_cost target = { (double)p->macs_per_row, (double)p->attn_macs, body + 2 * streamed,
+    /* A streamed byte crosses the memory bus twice: as it is used and, beside a pass, as it arrives. */
+    const struct model_cost target = { (double)p->macs_per_row, (double)p->attn_macs, body + (o->serial_stream ? 1 : 2) * streamed,
                                        pack + p->n_op * OP_SECONDS };
     const struct model_cost draft = { (double)p->draft_macs, (double)p->draft_attn_macs, (double)p->draft_bytes,
                                       p->draft_ops * OP_SECONDS };
