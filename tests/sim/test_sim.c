@@ -498,6 +498,25 @@ static void test_pruning(void **state)
     assert_true(a_round(&lost, lost.n_token) < 0.98 * a_round(&whole, whole.n_token));
 }
 
+/* Beside the text the draft may be less sure of itself; then fewer rows go to waste. */
+static void test_beside(void **state)
+{
+    (void)state;
+    struct lever_acceptance same = simple_table(0.6f, 0.35f), unsure;
+    struct lv_sim_config c = base(LV_SIM_TREE);
+
+    c.n_tokens = 2000;
+    c.max_rows = 24;
+    same.n_class = 2;
+    unsure = same;
+    unsure.task[0].beside[0] = 0.0f; /* its second class promises nothing */
+    unsure.task[0].beside[1] = 1.0f;
+    const struct lv_sim_result a = run(&c, &same), b = run(&c, &unsure);
+
+    assert_true(a_round(&b, b.n_row) < 0.5 * a_round(&a, a.n_row));
+    assert_true(a_round(&b, b.n_token) > 1.03 * a_round(&a, a.n_token));
+}
+
 static void test_same_again(void **state)
 {
     (void)state;
@@ -587,7 +606,7 @@ int main(void)
         cmocka_unit_test(test_twin),          cmocka_unit_test(test_chain_tokens),  cmocka_unit_test(test_sure_draft),
         cmocka_unit_test(test_useless_draft), cmocka_unit_test(test_off_resident),  cmocka_unit_test(test_infinite_flash),
         cmocka_unit_test(test_one_row),       cmocka_unit_test(test_monotone),      cmocka_unit_test(test_overlap_pays),
-        cmocka_unit_test(test_pruning),       cmocka_unit_test(test_same_again),    cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_pruning),       cmocka_unit_test(test_beside),        cmocka_unit_test(test_same_again),    cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_tables),
     };
 
