@@ -111,6 +111,7 @@ static enum lever_status read_acceptance(const char *name, const json_t *o, stru
 {
     const json_t *classes = json_object_get(o, "classes"), *tasks = json_object_get(o, "tasks"), *v;
     const char *task;
+    double stay;
     size_t i;
 
     if (wrong_schema(name, o, ACCEPT_MAKE, err) < 0)
@@ -130,8 +131,10 @@ static enum lever_status read_acceptance(const char *name, const json_t *o, stru
                                sizeof t->task[0].name - 1);
         strcpy(t->task[t->n_task].name, task);
         if (get_shares(name, v, "on", t->n_class, t->task[t->n_task].on, err) < 0 ||
-            get_shares(name, v, "beside", t->n_class, t->task[t->n_task].beside, err) < 0)
+            get_shares(name, v, "beside", t->n_class, t->task[t->n_task].beside, err) < 0 ||
+            lv_data_number(name, v, "stay", 0, 0.999, 0, &stay, err) < 0)
             return err->status;
+        t->task[t->n_task].stay = (float)stay;
         t->n_task++;
     }
     return LEVER_OK;

@@ -633,6 +633,7 @@ struct lever_acceptance {
         char name[24];
         float on[LEVER_ACCEPT_CLASSES];     /* share of each class on the text's own path */
         float beside[LEVER_ACCEPT_CLASSES]; /* at candidates that the text does not take */
+        float stay;                         /* share of places that are of the class before them, beyond chance */
     } task[LEVER_ACCEPT_TASKS];
     uint32_t n_task;
 };

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #define N_CHILD LEVER_ACCEPT_CHILDREN
+#define STAY_MAX 64 /* places that a stretch of one class goes on for */
 
 void lv_accept_init(struct lv_accept *a, const struct lever_acceptance *table, uint32_t i_task, uint64_t seed)
 {
@@ -41,6 +42,8 @@ const char *lv_accept_fault(const struct lever_acceptance *t)
         }
         if (!(on > 0.99f && on < 1.01f) || !(beside > 0.99f && beside < 1.01f))
             return "a task: its shares do not sum to 1";
+        if (!(t->task[i].stay >= 0.0f && t->task[i].stay < 1.0f))
+            return "a task: stay is a share below 1";
     }
     return NULL;
 }
@@ -69,27 +72,37 @@ static uint32_t class_of(const struct lv_accept *a, const float *share, double u
     return c < a->table->n_class ? c : a->table->n_class - 1;
 }
 
-/* The generator of a position: the same in all modes. */
+/* A generator of a position: the same in all modes. */
 static struct lv_rng at_position(const struct lv_accept *a, uint64_t at)
 {
     return (struct lv_rng){ lv_mix64(a->seed ^ lv_mix64(at + 1)) };
 }
 
+/* The class of a position: that of the one before it, or drawn anew. So stretches of easy text come about, and each class
+ * keeps its share. */
+static uint32_t class_at(const struct lv_accept *a, uint64_t at)
+{
+    for (uint32_t n = 0;; n++, at--) {
+        struct lv_rng r = at_position(a, at);
+        const double stay = uniform(&r), u = uniform(&r);
+
+        if (at == 0 || n == STAY_MAX || !(stay < (double)a->table->task[a->i_task].stay))
+            return class_of(a, a->table->task[a->i_task].on, u);
+    }
+}
+
 uint32_t lv_accept_truth(const struct lv_accept *a, uint64_t at)
 {
-    struct lv_rng r = at_position(a, at);
-    const uint32_t c = class_of(a, a->table->task[a->i_task].on, uniform(&r));
+    struct lv_rng r = { at_position(a, at).state ^ UINT64_C(0x5bd1e9955bd1e995) };
 
-    return pick(a->table->cls[c].hit, N_CHILD, uniform(&r));
+    return pick(a->table->cls[class_at(a, at)].hit, N_CHILD, uniform(&r));
 }
 
 const float *lv_accept_children(struct lv_accept *a, int64_t at)
 {
     if (at < 0)
         return a->table->cls[class_of(a, a->table->task[a->i_task].beside, uniform(&a->beside))].p;
-    struct lv_rng r = at_position(a, (uint64_t)at);
-
-    return a->table->cls[class_of(a, a->table->task[a->i_task].on, uniform(&r))].p;
+    return a->table->cls[class_at(a, (uint64_t)at)].p;
 }
 
 double lv_accept_first(const struct lv_accept *a)

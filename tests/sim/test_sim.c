@@ -67,6 +67,7 @@ static struct lever_acceptance random_table(struct lv_rng *r)
     for (uint32_t i = 0; i < t.n_task; i++)
         for (uint32_t c = 0; c < t.n_class; c++)
             t.task[i].on[c] = t.task[i].beside[c] = 1.0f / (float)t.n_class;
+    t.task[0].stay = lv_rng_below(r, 2) ? (float)uniform(r, 0.0, 0.9) : 0.0f;
     return t;
 }
 
@@ -356,6 +357,33 @@ static void test_chain_tokens(void **state)
     }
 }
 
+/* Stretches of one class: its share stays what it is, and one place tells of the next. */
+static void test_stretches(void **state)
+{
+    (void)state;
+    for (int k = 0; k < 2; k++) {
+        struct lever_acceptance t = simple_table(1.0f, 0.0f);
+        struct lv_accept a;
+        uint32_t n = 0, n_first = 0, n_same = 0, last = 0;
+
+        t.n_class = 2; /* the second class always misses */
+        t.task[0].on[0] = 0.7f;
+        t.task[0].on[1] = 0.3f;
+        t.task[0].stay = k ? 0.8f : 0.0f;
+        lv_accept_init(&a, &t, 0, seed);
+        for (uint64_t i = 0; i < 40000; i++) {
+            const uint32_t c = lv_accept_truth(&a, i) != 0;
+
+            n_first += !c;
+            n_same += i > 0 && c == last;
+            last = c;
+            n++;
+        }
+        assert_true(fabs((double)n_first / n - 0.7) < 0.02);
+        assert_true(fabs((double)n_same / n - (k ? 0.8 + 0.2 * 0.58 : 0.58)) < 0.02);
+    }
+}
+
 static void test_sure_draft(void **state)
 {
     (void)state;
@@ -597,6 +625,8 @@ static void test_tables(void **state)
     BAD(cls[0].hit[1], 0.6f);
     BAD(task[0].on[0], 0.5f);
     BAD(task[0].beside[0], NAN);
+    BAD(task[0].stay, 1.0f);
+    BAD(task[0].stay, NAN);
 #undef BAD
 }
 
@@ -606,7 +636,7 @@ int main(void)
         cmocka_unit_test(test_twin),          cmocka_unit_test(test_chain_tokens),  cmocka_unit_test(test_sure_draft),
         cmocka_unit_test(test_useless_draft), cmocka_unit_test(test_off_resident),  cmocka_unit_test(test_infinite_flash),
         cmocka_unit_test(test_one_row),       cmocka_unit_test(test_monotone),      cmocka_unit_test(test_overlap_pays),
-        cmocka_unit_test(test_pruning),       cmocka_unit_test(test_beside),        cmocka_unit_test(test_same_again),    cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_pruning),       cmocka_unit_test(test_beside),        cmocka_unit_test(test_stretches),        cmocka_unit_test(test_same_again),    cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_tables),
     };
 
