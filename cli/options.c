@@ -129,7 +129,7 @@ const struct lv_opt lv_options[] = {
     { { "--prune-model" }, LV_OPT_FILE, PLAN, AT(prune_model), 0, 0, "AT,ROWS,LOST", MEASURE,
       "rows dropped after a share AT of the layers: the share of them, and of accepted tokens lost with them", 0, false },
     { { "--sim-tokens" }, LV_OPT_U32, PLAN, AT(n_sim), 16, 100000, "N", MEASURE,
-      "tokens of each task that are simulated; default 384", 0, false },
+      "tokens of each task that are simulated; default 768", 0, false },
     { { "--types" }, LV_OPT_FILE, BENCH_K, AT(types), 0, 0, "LIST", MEASURE,
       "tensor types, as in q4_k,q6_k; default: all", 0, false },
     { { "--rows" }, LV_OPT_FILE, BENCH, AT(rows), 0, 0, "LIST", MEASURE,

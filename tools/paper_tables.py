@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """The paper's tables by simulation, without a phone or a model file.
 
-usage: paper_tables.py LEVER [DOCUMENT]
+usage: paper_tables.py LEVER [DOCUMENT [TABLES]]
 
 Runs `lever plan` for the described models of profiles/models/ on the phones of profiles/ and writes the tables into DOCUMENT
 (default docs/paper.md) between the lines "<!-- tables -->" and "<!-- end of tables -->"; the text around them stays.
 "As published" is the engine as the paper describes it: layers read when they are needed, the device at rest between passes, no
-drafting beside a pass. "Lever" is this project's engine on the same device. Takes about a minute.
+drafting beside a pass. "Lever" is this project's engine on the same device. Takes about half a minute. With TABLES (some of io_share,
+split, speedup, tree_budget, pruning, context) these are printed, and nothing is written.
 """
 import json
 import math
@@ -94,11 +95,14 @@ def split(lever):
 
 
 def speedup(lever):
-    rows, flash, chain, own_flash, own_chain = [], [], [], [], []
+    rows, flash, chain, own_flash, own_chain, by_task = [], [], [], [], [], {}
     for phone, profile in PHONES:
         for name, target, draft in TARGETS:
             memory = lever.smallest(target, draft, profile)
-            s = {k: v["tok_per_s"] for k, v in lever.plan(target, draft, profile, memory, "off,chain,tree", *SERIAL)["modes"].items()}
+            serial = lever.plan(target, draft, profile, memory, "off,chain,tree", *SERIAL)["modes"]
+            s = {k: v["tok_per_s"] for k, v in serial.items()}
+            for task, t in serial["tree"]["tasks"].items():
+                by_task.setdefault(task, []).append((t["tok_per_s"] / s["off"], t["tokens_per_round"]))
             own = lever.plan(target, draft, profile, memory, "off,chain,lever")["modes"]
             t = {k: v["tok_per_s"] for k, v in own.items()}
             flash.append(s["tree"] / s["off"])
@@ -112,7 +116,8 @@ def speedup(lever):
     return ("### Speed-up, all layers in flash\n\n" +
             table(["phone", "target", "plain", "chain", "tree", "tree / plain", "tree / chain", "Lever", "Lever / plain", "Lever / chain"], rows) +
             "\ntok/s. Columns 3 to 7: as published; there 2.93 and 1.50. The last two: against plain decoding and the best chain of an engine "
-            "that reads ahead.\n")
+            "that reads ahead.\n\nTree as published / plain decoding by task (tokens a round), geometric means over phones and targets: " +
+            ", ".join("%s %.2f (%.1f)" % (t, gmean([x[0] for x in v]), gmean([x[1] for x in v])) for t, v in sorted(by_task.items())) + ".\n")
 
 
 def tree_budget(lever):
@@ -161,6 +166,9 @@ def main(argv):
         sys.exit(__doc__)
     path = argv[2] if len(argv) > 2 else os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "docs", "paper.md")
     lever = Lever(argv[1])
+    tables = argv[3].split(",") if len(argv) > 3 else None
+    if tables:
+        return print("\n".join(globals()[t](lever) for t in tables))
     text = "\n".join(f(lever) for f in (io_share, split, speedup, tree_budget, pruning, context))
     with open(path) as f:
         doc = f.read()

@@ -15,7 +15,7 @@
 #define PEEK_AT 0.875     /* as engine/peek.h */
 #define PEEK_HIT 0.6      /* rounds whose next root a look had in the tree; from traces, see docs/cost-model.md */
 #define DEPTH_MAX 64u
-#define TOKENS 384
+#define TOKENS 768
 
 static const uint32_t row_counts[] = { 1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256 };
 #define N_ROWS (sizeof row_counts / sizeof *row_counts)

@@ -362,10 +362,12 @@ enum lever_status lv_sim_run(struct lv_sim_result *out, const struct lv_sim_conf
     s->c = c;
     s->n = 1;
     s->n_open = BATCH_OPEN;
-    s->rng = (struct lv_rng){ c->seed ^ 0x9e3779b9 };
+    const uint64_t seed = lv_mix64(c->seed + ((uint64_t)i_task << 32)); /* tasks differ by chance too */
+
+    s->rng = (struct lv_rng){ ~seed };
     s->cost = (struct lv_cost){ .target = c->target, .t_stream = c->n_extent * c->read_seconds, .t_fixed = 0.0 };
     s->draft = (struct lv_cost){ .target = c->draft };
-    lv_accept_init(&s->accept, table, i_task, c->seed);
+    lv_accept_init(&s->accept, table, i_task, seed);
     lv_grow_init(&s->grow, 0);
     while (s->r.n_token < c->n_tokens)
         run_round(s);

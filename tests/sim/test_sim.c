@@ -492,7 +492,7 @@ static void test_overlap_pays(void **state)
     const struct lever_acceptance t = simple_table(0.7f, 0.15f);
     struct lv_sim_config serial = base(LV_SIM_TREE), lever = base(LV_SIM_LEVER), look;
 
-    serial.n_tokens = lever.n_tokens = 3000;
+    serial.n_tokens = lever.n_tokens = 8000;
     look = lever;
     look.peek_at = 0.875;
     look.peek_hit = 0.9;
@@ -500,7 +500,7 @@ static void test_overlap_pays(void **state)
 
     print_message("tok/s: serial %.2f, beside %.2f, with a look %.2f\n", speed(&a), speed(&b), speed(&c));
     assert_true(a_round(&c, c.n_bonus_in_tree) > a_round(&b, b.n_bonus_in_tree) + 0.1);
-    assert_true(speed(&b) > 0.99 * speed(&a) && speed(&c) > 1.02 * speed(&a)); /* 0.94 and 0.81 without nodes under way */
+    assert_true(speed(&b) > 0.98 * speed(&a) && speed(&c) > 1.02 * speed(&a)); /* 0.94 and 0.81 without nodes under way */
 }
 
 static void test_pruning(void **state)
