@@ -149,7 +149,7 @@ def context(lever):
     rows = []
     for n in (512, 1024, 2048, 4096, 8192, 16384):
         memory = lever.smallest(target, draft, "oneplus12")
-        budget = max(memory, 3 << 30)
+        budget = max(memory, 4 << 30)
         a = lever.plan(target, draft, "oneplus12", budget, "tree", *SERIAL, context=n)
         b = lever.plan(target, draft, "oneplus12", budget, "lever", context=n)
         if not a or not a["draft"]:

@@ -229,7 +229,7 @@ static void peek(void *ctx)
 static void verify(struct sim *s)
 {
     const struct lv_sim_config *c = s->c;
-    const bool beside = c->mode == LV_SIM_LEVER && (c->n_extent || c->apart);
+    const bool beside = c->mode == LV_SIM_LEVER && c->n_extent; /* as the engine: where nothing is streamed it drafts serially */
     const uint32_t kept = (uint32_t)ceil(s->tree.n * (1.0 - c->prune_rows));
     const struct lv_timeline_pass p = {
         .compute_all = { lv_cost_compute(&s->cost, s->tree.n), lv_cost_compute(&s->cost, kept > 1 ? kept : 1) },
