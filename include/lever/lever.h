@@ -601,20 +601,6 @@ struct lever_mapping {
 LEVER_API enum lever_status lever_probe_models(const struct lever_options *opt, struct lever_mapping *out,
                                                struct lever_error *err);
 
-struct lever_prediction {
-    size_t size; /* set by the caller */
-    double tok_per_s;        /* tokens_per_round / round_seconds */
-    double tokens_per_round; /* 1, or with a draft an expectation: 0.8 of the draft tokens are right */
-    double round_seconds;
-    double stream_seconds, target_seconds, draft_seconds; /* of a round; stream and target overlap */
-    double plain_tok_per_s;  /* one token a pass, same memory */
-};
-
-/* What a plan gives on a device. Pure arithmetic: a round takes max(stream, compute, DRAM traffic) + draft.
- * LEVER_E_ARG when the profile lacks a rate that is needed. */
-LEVER_API enum lever_status lever_predict(const struct lever_plan_report *plan, const struct lever_profile *profile,
-                                          struct lever_prediction *out, struct lever_error *err);
-
 /* ---- simulation ------------------------------------------------------------------ */
 
 #define LEVER_ACCEPT_CHILDREN 8

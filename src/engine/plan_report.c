@@ -1,5 +1,4 @@
-/* lever_plan: what lever_open would do with the memory. lever_predict: what that gives on a device. */
-#include <math.h>
+/* lever_plan: what lever_open would do with the memory. */
 #include <string.h>
 
 #include "base/mem.h"
@@ -7,11 +6,6 @@
 #include "engine/engine.h"
 
 _Static_assert(LEVER_PLAN_ITEMS >= LV_PLAN_ITEMS, "a plan has more items than its report");
-
-/* Share of draft tokens that the target agrees with, before anything was measured; chat and code lie about it. */
-#define ACCEPTANCE 0.8
-/* Of the int8 peak, at the row counts of a round; only used for a device without a staircase. */
-#define MAC_SHARE 0.5
 
 static uint64_t matrix_bytes(const struct lv_program *p)
 {
@@ -137,73 +131,4 @@ enum lever_status lever_plan(const struct lever_options *opt, struct lever_plan_
     o.size = sizeof o;
     o.vocab_only = false;
     return lv_plan_report_of(&o, 0, out, err);
-}
-
-/* ---- prediction ---- */
-
-/* Seconds of a pass's matmuls, body only: the measured staircase between two steps, else a share of the peak. */
-static double compute_seconds(const struct lever_plan_report *p, const struct lever_profile *d, double rows)
-{
-    const uint32_t n = d->n_stair < LEVER_PROFILE_STAIRS ? d->n_stair : LEVER_PROFILE_STAIRS;
-    const double macs = (double)p->macs_per_row;
-
-    if (!n)
-        return d->peak_mac > 0 ? rows * macs / (MAC_SHARE * d->peak_mac) : 0;
-    for (uint32_t i = 0; i < n; i++) {
-        const double hi = d->stair[i].rows, s = d->stair[i].seconds;
-
-        if (rows > hi)
-            continue;
-        if (!i)
-            return s * macs;
-        const double lo = d->stair[i - 1].rows, s0 = d->stair[i - 1].seconds;
-
-        return (s0 + (s - s0) * (rows - lo) / (hi - lo)) * macs;
-    }
-    return d->stair[n - 1].seconds * macs * rows / d->stair[n - 1].rows;
-}
-
-/* A streamed byte crosses the memory bus twice: as it arrives and as it is used. */
-static double target_seconds(const struct lever_plan_report *p, const struct lever_profile *d, double rows)
-{
-    const double traffic = ((double)p->pinned_bytes + 2 * (double)p->streamed_bytes) / d->dram;
-    const double compute = compute_seconds(p, d, rows) + (double)p->head_bytes / d->dram;
-
-    return compute > traffic ? compute : traffic;
-}
-
-enum lever_status lever_predict(const struct lever_plan_report *plan, const struct lever_profile *d,
-                                struct lever_prediction *out, struct lever_error *err)
-{
-    struct lever_prediction r = { .tokens_per_round = 1 };
-
-    if (!plan || !d || !out || plan->size < sizeof *plan || d->size < sizeof *d || out->size < sizeof *out)
-        return LV_FAIL(err, LEVER_E_ARG, "lever_predict: plan, profile and out, with their sizes set, are required");
-    if (!(d->dram > 0))
-        return LV_FAIL(err, LEVER_E_ARG, "the device profile has no \"dram\" rate, a number above 0 is expected");
-    if (plan->streamed_bytes && !(d->flash_rate > 0))
-        return LV_FAIL(err, LEVER_E_ARG, "the device profile has no \"flash_rate\", a number above 0 is expected");
-    const double stream = plan->streamed_bytes ? (double)plan->streamed_bytes / d->flash_rate : 0;
-    const double plain = target_seconds(plan, d, 1);
-
-    r.plain_tok_per_s = 1 / (stream > plain ? stream : plain);
-    r.stream_seconds = stream;
-    r.target_seconds = target_seconds(plan, d, 1 + plan->n_draft);
-    if (plan->n_draft) {
-        r.draft_seconds = plan->n_draft * (double)plan->draft_bytes / d->dram;
-        r.tokens_per_round = (1 - pow(ACCEPTANCE, plan->n_draft + 1)) / (1 - ACCEPTANCE);
-    }
-    /* While the draft runs, the ring fills; that much need not be waited for later. */
-    double wait = stream;
-
-    if (stream > 0) {
-        const double ring = (double)plan->ring_bytes / d->flash_rate;
-
-        wait -= r.draft_seconds < ring ? r.draft_seconds : ring;
-    }
-    r.round_seconds = (wait > r.target_seconds ? wait : r.target_seconds) + r.draft_seconds;
-    r.tok_per_s = r.tokens_per_round / r.round_seconds;
-    r.size = out->size;
-    *out = r;
-    return LEVER_OK;
 }

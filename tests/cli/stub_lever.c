@@ -500,15 +500,6 @@ enum lever_status lever_plan_shape(const struct lever_options *opt, const struct
     return LEVER_OK;
 }
 
-enum lever_status lever_predict(const struct lever_plan_report *plan, const struct lever_profile *d,
-                                struct lever_prediction *out, struct lever_error *err)
-{
-    (void)plan;
-    (void)d;
-    *out = (struct lever_prediction){ .size = out->size };
-    return fail(err, LEVER_E_INTERNAL, "nothing calls it");
-}
-
 void lever_simulation_options_default(struct lever_simulation_options *opt, size_t size)
 {
     memset(opt, 0, size);

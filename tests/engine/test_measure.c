@@ -1,4 +1,4 @@
-/* Plans, predictions, raw rates and benches on a small model: what they count is checked against independent sums,
+/* Plans, raw rates and benches on a small model: what they count is checked against independent sums,
  * what they time only for being there.
  *
  * usage: test_measure FOLDER */
@@ -244,69 +244,6 @@ static void test_plan_bad_calls(void **state)
     o = options(LEVER_MEMORY_UNLIMITED);
     o.cpu_level = "abacus";
     assert_int_equal(lever_plan(&o, &r, &err), LEVER_E_ARG);
-}
-
-/* ---- predictions ---- */
-
-static void close_to(double got, double want, double within)
-{
-    if (!(fabs(got - want) <= within))
-        fail_msg("found %.12g, expected %.12g", got, want);
-}
-
-static void test_predict(void **state)
-{
-    struct lever_plan_report r = { .size = sizeof r, .pinned_bytes = 500, .streamed_bytes = 1000, .head_bytes = 100,
-                                   .macs_per_row = 2000 };
-    struct lever_profile d = { .size = sizeof d, .flash_rate = 10, .dram = 1e6 };
-    struct lever_prediction p = { .size = sizeof p };
-    struct lever_error err = { 0 };
-
-    (void)state;
-    assert_int_equal(lever_predict(&r, &d, &p, &err), LEVER_OK); /* bound by flash */
-    close_to(p.tok_per_s, 0.01, 1e-12);
-    close_to(p.tok_per_s, p.plain_tok_per_s, 1e-12);
-    close_to(p.tokens_per_round, 1, 0);
-
-    d.flash_rate = 1e9; /* bound by memory: 500 once, 1000 twice */
-    d.dram = 100;
-    assert_int_equal(lever_predict(&r, &d, &p, &err), LEVER_OK);
-    close_to(p.round_seconds, 25, 1e-6);
-
-    d.dram = 1e9; /* bound by arithmetic: between two steps of the staircase */
-    d.n_stair = 2;
-    d.stair[0].rows = 1;
-    d.stair[0].seconds = 1;
-    d.stair[1].rows = 5;
-    d.stair[1].seconds = 3;
-    assert_int_equal(lever_predict(&r, &d, &p, &err), LEVER_OK);
-    close_to(p.round_seconds, 2000, 1e-3);
-    r.n_draft = 2;
-    assert_int_equal(lever_predict(&r, &d, &p, &err), LEVER_OK);
-    close_to(p.target_seconds, 4000, 1e-3);
-    close_to(p.tokens_per_round, 1 + 0.8 + 0.64, 1e-9);
-    close_to(p.plain_tok_per_s, 1.0 / 2000, 1e-9);
-    r.n_draft = 9; /* beyond the last step: in proportion */
-    assert_int_equal(lever_predict(&r, &d, &p, &err), LEVER_OK);
-    close_to(p.target_seconds, 12000, 1e-3);
-
-    d.n_stair = 0; /* a ring takes the draft's time off the wait for flash, as far as it goes */
-    r.n_draft = 1;
-    r.draft_bytes = 4000;
-    r.ring_bytes = 300;
-    d.dram = 1000;
-    d.flash_rate = 100;
-    assert_int_equal(lever_predict(&r, &d, &p, &err), LEVER_OK);
-    close_to(p.draft_seconds, 4, 1e-9);
-    close_to(p.round_seconds, (10 - 3) + 4, 1e-9);
-
-    d.flash_rate = 0;
-    assert_int_equal(lever_predict(&r, &d, &p, &err), LEVER_E_ARG);
-    assert_non_null(strstr(err.message, "flash_rate"));
-    r.streamed_bytes = 0;
-    assert_int_equal(lever_predict(&r, &d, &p, &err), LEVER_OK);
-    d.dram = NAN;
-    assert_int_equal(lever_predict(&r, &d, &p, &err), LEVER_E_ARG);
 }
 
 /* ---- raw rates ---- */
@@ -635,7 +572,6 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_plan_is_what_opens),
         cmocka_unit_test(test_plan_allocates_little),
         cmocka_unit_test(test_plan_bad_calls),
-        cmocka_unit_test(test_predict),
         cmocka_unit_test(test_rates),
         cmocka_unit_test(test_probe_loops),
         cmocka_unit_test(test_raw),
