@@ -5,12 +5,14 @@ usage: validate_sim.py LEVER OUT.csv [--case S|L] [--memory LIST] [--modes LIST]
        validate_sim.py --summary OUT.csv
 
 A cell is a memory size and a mode. It is measured by `lever bench decode` and predicted by `lever plan` for the same memory, mode and
-tasks, with the profile of this machine (`lever probe`, kept) and the rate of direct reads that the bench took in the same
-minute. Repetitions go round all cells before any cell has its second one. A row is written after each repetition; a run that
+tasks, with a profile of this machine that is taken just before (`lever probe`) and the rate of direct reads that the bench took
+in the same minute. Look at `load`: processes that wanted to run beside, one minute's average before the cell; a prediction
+is for a quiet machine. Repetitions go round all cells before any cell has its second one. A row is written after each repetition; a run that
 was broken off goes on where it ended, as long as the commit is the same. --lock FILE is held during each measurement, which
 keeps other users of the machine out.
 
-Columns: when, commit, cpu, case, memory, mode, k, tasks, n, rep, raw (bytes/s of direct reads; 0: nothing is streamed), measured and
+Columns: when, commit, cpu, case, memory, mode, k, tasks, n, rep, load, mac (multiply-adds a second of a matmul of 64
+rows), raw (bytes/s of direct reads; 0: nothing is streamed), measured and
 predicted tok/s, predicted / measured, tokens a round measured and predicted.
 """
 import argparse
@@ -30,7 +32,7 @@ DRAFT = os.path.join(DIR, "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf")
 S = os.path.join(DIR, "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf")
 L = os.environ.get("LEVER_L", os.path.join(DIR, "L.gguf"))
 MEMORY = {"S": "512M,640M,768M,1024M,1536M,all", "L": "1024M,1280M,2048M"}
-FIELDS = ["when", "commit", "cpu", "case", "memory", "mode", "k", "tasks", "n", "rep", "raw", "measured", "predicted", "ratio",
+FIELDS = ["when", "commit", "cpu", "case", "memory", "mode", "k", "tasks", "n", "rep", "load", "mac", "raw", "measured", "predicted", "ratio",
           "tokens_round_measured", "tokens_round_predicted"]
 CONTEXT = "640"  # of a plan: half of it is what a row attends to; the prompts have 100 to 500 tokens
 
@@ -86,14 +88,17 @@ def machine():
     return commit, "%s x%d" % (cpu, len(os.sched_getaffinity(0)))
 
 
-def cell(a, target, memory, mode, rep, commit, cpu, profile):
+def cell(a, target, memory, mode, rep, commit, cpu):
     with locked(a.lock):
+        load = os.getloadavg()[0]
+        profile = run([a.lever, "probe", DRAFT, "--json", "--no-cache"])
         m = measure(a, target, memory, mode)
     all_ = m["modes"][mode]["all"]
     raw, k = m["raw"] or 0, all_.get("k", 0)
     predicted, tokens = predict(a, target, memory, mode, profile, raw, k)
     return {"when": time.strftime("%Y-%m-%dT%H:%M"), "commit": commit, "cpu": cpu, "case": a.case, "memory": memory, "mode": mode,
-            "k": k, "tasks": a.tasks.replace(",", " "), "n": a.n, "rep": rep, "raw": "%.3g" % raw,
+            "k": k, "tasks": a.tasks.replace(",", " "), "n": a.n, "rep": rep, "load": "%.1f" % load,
+            "mac": "%.3g" % (profile["compute"][-1]["rows"] / profile["compute"][-1]["seconds_per_weight"]), "raw": "%.3g" % raw,
             "measured": "%.3f" % all_["tok_per_s"], "predicted": "%.3f" % predicted,
             "ratio": "%.3f" % (predicted / all_["tok_per_s"]), "tokens_round_measured": "%.2f" % all_["tokens_per_round"],
             "tokens_round_predicted": "%.2f" % tokens}
@@ -144,8 +149,6 @@ def main():
         if not os.path.exists(f):
             sys.exit("%s is missing; tools/fetch_models.py gets it (L: tools/deepen_gguf.py, or LEVER_L)" % f)
     commit, cpu = machine()
-    with locked(a.lock):
-        profile = run([a.lever, "probe", DRAFT, "--json"])
     done = {(r["commit"], r["case"], r["memory"], r["mode"], int(r["rep"])) for r in read(a.out)}
     new = not os.path.exists(a.out)
     with open(a.out, "a", newline="") as f:
@@ -158,7 +161,7 @@ def main():
                     if (commit, a.case, memory, mode, rep) in done:
                         continue
                     try:
-                        row = cell(a, target, memory, mode, rep, commit, cpu, profile)
+                        row = cell(a, target, memory, mode, rep, commit, cpu)
                     except RuntimeError as e:
                         print("%s %s %s: %s" % (a.case, memory, mode, e), file=sys.stderr)
                         continue
