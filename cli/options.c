@@ -52,7 +52,7 @@ const struct lv_opt lv_options[] = {
     { { "--decode" }, LV_OPT_TEXT, TOK, AT(decode), 0, 0, "IDS", PROMPT,
       "the other way: token ids (\"1,2,3\" or \"1 2 3\") to text", 0, false },
 
-    { { "-n", "--n-predict" }, LV_OPT_I32, RUN | BENCH_D, AT(n_predict), -1, MAX_TOK, "N", GENERATE,
+    { { "-n", "--n-predict" }, LV_OPT_I32, RUN | BENCH_D | PLAN, AT(n_predict), -1, MAX_TOK, "N", GENERATE,
       "most tokens to generate; default 256, bench: 64; 0: only compute the prompt; -1: until the text ends or the context is full",
       0, false },
     { { "--stop" }, LV_OPT_STOP, RUN, AT(stop), 0, 0, "TEXT", GENERATE,

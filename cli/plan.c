@@ -122,6 +122,7 @@ static enum lever_status planning_init(struct planning *x, const struct lv_args 
     x->how.chain = a->spec_draft_n_max;
     x->how.serial_stream = a->stream_ahead == 1;
     x->how.tokens = a->n_sim;
+    x->how.text = a->n_predict > 0 ? (uint32_t)a->n_predict : 0;
     if (read_modes(x, err) < 0 || read_prune(x, err) < 0 || lv_acceptance_read(a->acceptance, &x->acceptance, err) < 0)
         return err->status;
     if (a->model_shape && lv_shape_file_read(a->model_shape, &x->target, err) < 0)

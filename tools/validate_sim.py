@@ -73,7 +73,7 @@ def predict(a, target, memory, mode, profile, raw, k):
     with tempfile.NamedTemporaryFile("w", suffix=".json") as f:
         json.dump(dict(profile, flash_rate=raw or profile["flash_rate"]), f)
         f.flush()
-        cmd = [a.lever, "plan", "-m", target, "-md", DRAFT, "-c", CONTEXT, "--modes", mode, "--profile", f.name, "--json"]
+        cmd = [a.lever, "plan", "-m", target, "-md", DRAFT, "-c", CONTEXT, "-n", str(a.n), "--modes", mode, "--profile", f.name, "--json"]
         cmd += ["--spec-draft-n-max", str(k)] if k else []
         tasks = run(cmd + memory_args(memory))["modes"][mode]["tasks"]
     names = a.tasks.split(",")

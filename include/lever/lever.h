@@ -632,6 +632,7 @@ struct lever_simulation_options {
     uint32_t chain;          /* tokens of a chain; 0 = the best of 3, 5, 7, 11, 15, 23, 31 */
     uint32_t tree_rows;      /* most rows of a round; 0 = as planned */
     uint32_t context;        /* positions that a row attends to, on average; 0 = half of what was planned for */
+    uint32_t text;           /* tokens of a text, which its last round is cut to; 0: it never ends */
     uint32_t tokens;         /* of each task; 0 = 768 */
     uint64_t seed;
     bool serial_stream;      /* the device rests between passes, as an engine without read-ahead does */

@@ -158,6 +158,7 @@ static void configure(struct lv_sim_config *c, const struct lever_plan_report *p
         .prune_lost = (double)o->prune_lost,
         .n_tokens = o->tokens ? o->tokens : TOKENS,
         .seed = o->seed,
+        .text_tokens = o->text,
     };
     if (c->n_extent)
         c->read_seconds = streamed / d->flash_rate / c->n_extent;

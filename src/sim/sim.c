@@ -129,6 +129,20 @@ static void draft_now(struct sim *s, uint32_t n)
 
 /* ---- choose ------------------------------------------------------------------------ */
 
+/* Tokens that the text still takes. */
+static uint64_t text_left(const struct sim *s)
+{
+    return s->c->text_tokens ? s->c->text_tokens - s->r.n_token % s->c->text_tokens : UINT64_MAX;
+}
+
+/* Deepest node of use: each level is a token to hand out. */
+static uint32_t depth_limit(const struct sim *s)
+{
+    const uint64_t left = text_left(s) - 1;
+
+    return left < s->c->max_depth ? (uint32_t)left : s->c->max_depth;
+}
+
 static double run_rate(const struct sim *s)
 {
     if (s->run_rounds >= LV_RUN_ROUNDS)
@@ -147,13 +161,16 @@ static void sync_draft(struct sim *s)
 static void choose_chain(struct sim *s)
 {
     struct lv_grow_ranked have[LV_GROW_MAX];
-    const uint32_t k = s->c->chain_k < s->c->max_rows - 1 ? s->c->chain_k : s->c->max_rows - 1;
-    const uint32_t known = lv_grow_rank(&s->grow, s->c->max_depth, have) - 1;
+    const uint32_t depth = depth_limit(s);
+    uint32_t k = s->c->chain_k < s->c->max_rows - 1 ? s->c->chain_k : s->c->max_rows - 1;
+
+    k = k < depth ? k : depth;
+    const uint32_t known = lv_grow_rank(&s->grow, depth, have) - 1;
 
     s->n_open = 1;
     if (k > known)
         draft_now(s, k - known);
-    lv_grow_select(&s->grow, k + 1, s->c->max_depth, &s->tree, s->map);
+    lv_grow_select(&s->grow, k + 1, depth, &s->tree, s->map);
 }
 
 static void choose_tree(struct sim *s, double begin)
@@ -161,16 +178,17 @@ static void choose_tree(struct sim *s, double begin)
     const struct lv_sim_config *c = s->c;
     struct lv_grow_ranked r[LV_GROW_MAX];
     float expected[LV_TREE_MAX];
+    const uint32_t depth = depth_limit(s);
     uint32_t n;
 
     s->starved = false;
     s->quota = 0;
     for (;;) {
-        const uint32_t n_known = lv_grow_rank(&s->grow, c->max_depth, r);
+        const uint32_t n_known = lv_grow_rank(&s->grow, depth, r);
         const struct lv_ahead a = { .target = &s->cost,
                                     .draft = &s->draft,
                                     .n_rows = c->max_rows,
-                                    .depth = c->max_depth,
+                                    .depth = depth,
                                     .max_open = BATCH_OPEN,
                                     .spent = s->time.now - begin,
                                     .rate = run_rate(s),
@@ -183,7 +201,7 @@ static void choose_tree(struct sim *s, double begin)
         draft_now(s, 1);
     }
     s->n_open = BATCH_OPEN;
-    lv_grow_select(&s->grow, n, c->max_depth, &s->tree, s->map);
+    lv_grow_select(&s->grow, n, depth, &s->tree, s->map);
 }
 
 /* ---- verify and accept --------------------------------------------------------------- */
@@ -229,7 +247,7 @@ static void peek(void *ctx)
 static void verify(struct sim *s)
 {
     const struct lv_sim_config *c = s->c;
-    const bool beside = c->mode == LV_SIM_LEVER && c->n_extent; /* as the engine: where nothing is streamed it drafts serially */
+    const bool beside = c->mode == LV_SIM_LEVER && c->n_extent && text_left(s) > 1; /* as the engine: where nothing is streamed it drafts serially */
     const uint32_t kept = (uint32_t)ceil(s->tree.n * (1.0 - c->prune_rows));
     const struct lv_timeline_pass p = {
         .compute_all = { lv_cost_compute(&s->cost, s->tree.n), lv_cost_compute(&s->cost, kept > 1 ? kept : 1) },
@@ -298,13 +316,24 @@ static void accept_path(struct sim *s)
     s->r.n_token += n;
 }
 
+/* The next text: the draft knows its prompt, and no more. */
+static void begin_text(struct sim *s)
+{
+    s->n_batch = 0;
+    s->left = 0.0;
+    lv_grow_init(&s->grow, 0);
+    s->at[0] = (int64_t)s->n - 1;
+    s->run_tokens = s->run_seconds = 0.0;
+    s->run_rounds = 0;
+}
+
 static void run_round(struct sim *s)
 {
     const double begin = s->time.now;
     const uint64_t n = s->r.n_token;
 
     lv_tree_init(&s->tree, 0);
-    if (s->c->mode != LV_SIM_OFF) {
+    if (s->c->mode != LV_SIM_OFF && text_left(s) > 1) { /* the last token needs no draft */
         sync_draft(s);
         if (s->c->mode == LV_SIM_CHAIN)
             choose_chain(s);
@@ -368,9 +397,12 @@ enum lever_status lv_sim_run(struct lv_sim_result *out, const struct lv_sim_conf
     s->cost = (struct lv_cost){ .target = c->target, .t_stream = c->n_extent * c->read_seconds, .t_fixed = 0.0 };
     s->draft = (struct lv_cost){ .target = c->draft };
     lv_accept_init(&s->accept, table, i_task, seed);
-    lv_grow_init(&s->grow, 0);
-    while (s->r.n_token < c->n_tokens)
+    begin_text(s);
+    while (s->r.n_token < c->n_tokens) {
         run_round(s);
+        if (c->text_tokens && s->r.n_token % c->text_tokens == 0)
+            begin_text(s);
+    }
     s->r.seconds = s->time.now;
     s->r.device_busy = s->time.busy;
     *out = s->r;

@@ -45,6 +45,7 @@ struct lv_sim_config {
     double prune_at, prune_rows, prune_lost; /* share of the pass after which rows are dropped; share of them; share of
                                                 accepted tokens that goes with them */
     uint64_t n_tokens, seed;
+    uint32_t text_tokens;    /* a text ends after so many: the round is cut, the tree begins anew; 0: it never does */
     void (*observe)(void *ctx, enum lv_sim_event event, double x);
     void *ctx;
 };

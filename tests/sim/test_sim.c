@@ -445,6 +445,27 @@ static void test_infinite_flash(void **state)
     }
 }
 
+/* Texts that end cut their last round: of 7 tokens a sure chain of 3 makes 4 and 3, of 5 it makes 4 and 1. */
+static void test_texts(void **state)
+{
+    (void)state;
+    const struct lever_acceptance t = simple_table(1.0f, 0.0f);
+
+    for (int mode = LV_SIM_CHAIN; mode <= LV_SIM_LEVER; mode++)
+        for (uint32_t n = 1; n <= 9; n++) {
+            struct lv_sim_config c = base((enum lv_sim_mode)mode);
+
+            c.text_tokens = n;
+            c.n_tokens = 20 * n;
+            c.chain_k = 3;
+            const struct lv_sim_result x = run(&c, &t);
+
+            assert_int_equal(x.n_token, 20 * n);
+            if (mode == LV_SIM_CHAIN)
+                assert_int_equal(x.n_round, 20 * ((n + 3) / 4));
+        }
+}
+
 /* A draft that may propose nothing deep: one row a pass, like plain decoding but for its first batch. */
 static void test_one_row(void **state)
 {
@@ -636,7 +657,7 @@ int main(void)
         cmocka_unit_test(test_twin),          cmocka_unit_test(test_chain_tokens),  cmocka_unit_test(test_sure_draft),
         cmocka_unit_test(test_useless_draft), cmocka_unit_test(test_off_resident),  cmocka_unit_test(test_infinite_flash),
         cmocka_unit_test(test_one_row),       cmocka_unit_test(test_monotone),      cmocka_unit_test(test_overlap_pays),
-        cmocka_unit_test(test_pruning),       cmocka_unit_test(test_beside),        cmocka_unit_test(test_stretches),        cmocka_unit_test(test_same_again),    cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_pruning),       cmocka_unit_test(test_beside),        cmocka_unit_test(test_texts),        cmocka_unit_test(test_stretches),        cmocka_unit_test(test_same_again),    cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_tables),
     };
 
