@@ -7,8 +7,8 @@
 
 #define CTX_STEP 256u
 
-static const char *const mode_names[] = { "off", "chain", "tree", "lever" };
-enum { MODE_OFF, MODE_CHAIN, MODE_TREE, MODE_LEVER, N_MODE };
+static const char *const mode_names[] = { "off", "chain", "tree", "lever", "prune-on", "prune-off" };
+enum { MODE_OFF, MODE_CHAIN, MODE_TREE, MODE_LEVER, MODE_PRUNE_ON, MODE_PRUNE_OFF, N_MODE };
 
 _Static_assert(N_MODE == LV_BENCH_MODES, "a flag for each mode");
 
@@ -32,7 +32,7 @@ static enum lever_status parse_modes(const char *text, bool wanted[N_MODE], stru
             snprintf(name, sizeof name, "%.*s", (int)(len < sizeof name ? len : sizeof name - 1), s);
             const char *near = lv_args_nearest(name, mode_name, N_MODE);
 
-            return lv_cli_fail(err, LEVER_E_ARG, "--modes: found \"%s\", expected some of off,chain,tree,lever%s%s%s",
+            return lv_cli_fail(err, LEVER_E_ARG, "--modes: found \"%s\", expected some of off,chain,tree,lever,prune-on,prune-off%s%s%s",
                                name, near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
         }
         wanted[m] = true;
@@ -95,6 +95,8 @@ static void add_mode(struct lv_worker *w, const struct lv_args *a, const char *m
         [MODE_CHAIN] = { "--speculation", "chain", "--overlap", "off" },
         [MODE_TREE] = { "--speculation", "tree", "--overlap", "off", "--prune", "off" },
         [MODE_LEVER] = { NULL }, /* its defaults are auto */
+        [MODE_PRUNE_ON] = { "--prune", "on" },
+        [MODE_PRUNE_OFF] = { "--prune", "off" },
     };
     int m = 0;
 
@@ -183,7 +185,8 @@ static enum lever_status plan(const struct lv_bench *b, bool draft, uint32_t n_c
 
 static enum lever_status measure_raw(struct lv_bench *b, double *rate, struct lever_error *err)
 {
-    const bool draft = b->wanted[MODE_CHAIN] || b->wanted[MODE_TREE] || b->wanted[MODE_LEVER];
+    const bool draft = b->wanted[MODE_CHAIN] || b->wanted[MODE_TREE] || b->wanted[MODE_LEVER] ||
+                       b->wanted[MODE_PRUNE_ON] || b->wanted[MODE_PRUNE_OFF];
     struct lever_plan_report report;
     struct lv_args a = *b->a;
     uint64_t longest = 0;

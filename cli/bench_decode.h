@@ -12,7 +12,7 @@
 #include "markup.h"
 
 #define LV_BENCH_CAP_TASK 32
-#define LV_BENCH_CAP_SERIES 8
+#define LV_BENCH_CAP_SERIES 10
 
 /* ---- bench_decode_prompts.c ---- */
 struct lv_bench_prompt {
@@ -100,7 +100,7 @@ struct lv_bench_result {
 };
 
 /* ---- bench_decode.c ---- */
-#define LV_BENCH_MODES 4
+#define LV_BENCH_MODES 6
 
 struct lv_bench {
     const struct lv_args *a; /* with the memory size that is measured now */

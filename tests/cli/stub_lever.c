@@ -165,11 +165,11 @@ static void log_options(const lever_engine *e)
     if (!f)
         return;
     fprintf(f, "open draft=%s memory=%" PRIu64 " ctx=%" PRIu32 " threads=%" PRIu32 " spec=%d kmax=%" PRIu32
-            " cpu=%s device=%s reader=%d ring=%" PRIu64 " slot=%" PRIu64 " vocab_only=%d sidecar=%s\n",
+            " cpu=%s device=%s reader=%d ring=%" PRIu64 " slot=%" PRIu64 " vocab_only=%d sidecar=%s prune=%d\n",
             o->draft_path ? o->draft_path : "-", o->memory_bytes, o->n_ctx, o->n_threads, (int)o->speculation,
             o->spec_draft_n_max, o->cpu_level ? o->cpu_level : "-", o->device ? o->device : "-",
             (int)o->reader, o->ring_bytes, o->slot_bytes,
-            o->vocab_only, o->sidecar ? o->sidecar : "-");
+            o->vocab_only, o->sidecar ? o->sidecar : "-", (int)o->prune);
     fclose(f);
 }
 

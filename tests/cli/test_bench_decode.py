@@ -219,6 +219,13 @@ class Reference(Decode):
 
 
 class Failures(Decode):
+    def test_prune_side_by_side(self):
+        names = ["lever", "prune-on", "prune-off"]
+        o = self.bench(self.stub(), self.write(turn("p1", "code", "x")), "--modes", ",".join(reversed(names)))
+        self.assertEqual((list(o["modes"]), all(m["all"]["equal"] for m in o["modes"].values())), (names, True))
+        opened = [line.split("prune=")[1] for line in self.log().splitlines() if line.startswith("open ") and "vocab_only=0" in line]
+        self.assertEqual(sorted(opened[1:]), ["0", "1", "2"]) # the first is the reference
+
     def test_modes(self):
         p = self.write(turn("p1", "code", "x"))
         m = self.stub()

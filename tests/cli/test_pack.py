@@ -57,7 +57,7 @@ class Pack(Case):
             if os.path.exists(self.log_path):
                 os.remove(self.log_path)
             self.run_json(m, "-p", "a", *args)
-            self.assertIn("vocab_only=0 sidecar=%s\n" % want, self.log())
+            self.assertIn("vocab_only=0 sidecar=%s prune=0\n" % want, self.log())
 
 
 main()
