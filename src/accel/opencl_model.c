@@ -47,16 +47,9 @@ struct sizes {
 static struct sizes sizes_of(const struct lv_program *p, uint32_t max_rows, uint32_t n_ctx, uint32_t cap_ints)
 {
     const struct lv_shape *s = &p->shape;
-    const uint32_t width[LV_BUF_COUNT] = {
-        [LV_BUF_X] = s->n_embd,
-        [LV_BUF_T] = s->n_embd,
-        [LV_BUF_Q] = s->n_head * s->head_dim,
-        [LV_BUF_K] = s->n_head_kv * s->head_dim,
-        [LV_BUF_V] = s->n_head_kv * s->head_dim,
-        [LV_BUF_G] = s->n_ff,
-        [LV_BUF_U] = s->n_ff,
-        [LV_BUF_LOGITS] = p->w[p->w_head].n_rows,
-    };
+    uint32_t width[LV_BUF_COUNT];
+
+    lv_exec_widths(p, width);
     const uint64_t rows = max_rows < LV_HEAD_ROWS ? LV_HEAD_ROWS : max_rows; /* the head borrows ACT_NORM */
     struct sizes z = { .norm = rows * s->n_embd * sizeof(float),
                        .attn = rows * padded(width[LV_BUF_Q]) * sizeof(float),

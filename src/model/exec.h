@@ -110,6 +110,9 @@ struct lv_exec {
     uint64_t busy_ns;               /* time in forward and head so far */
 };
 
+/* Floats of a row of each buffer, without padding. */
+void lv_exec_widths(const struct lv_program *p, uint32_t width[LV_BUF_COUNT]);
+
 /* Lays the buffers out in the arena (which may only be counting). False when it is full.
  * n_slot: tree slots of the KV cache it will be used with;  streamed: some weights will not be pinned, so workers need room to repack a group. */
 bool lv_exec_init(struct lv_exec *x, const struct lv_program *p, uint32_t n_worker, uint32_t max_rows, uint32_t n_ctx,

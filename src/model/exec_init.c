@@ -54,23 +54,29 @@ static bool init_workers(struct lv_exec *x, uint64_t scratch_bytes, struct lv_ar
     return true;
 }
 
+void lv_exec_widths(const struct lv_program *p, uint32_t width[LV_BUF_COUNT])
+{
+    const struct lv_shape *s = &p->shape;
+
+    width[LV_BUF_X] = s->n_embd;
+    width[LV_BUF_T] = s->n_embd;
+    width[LV_BUF_Q] = s->n_head * s->head_dim;
+    width[LV_BUF_K] = s->n_head_kv * s->head_dim;
+    width[LV_BUF_V] = s->n_head_kv * s->head_dim;
+    width[LV_BUF_G] = s->n_ff;
+    width[LV_BUF_U] = s->n_ff;
+    width[LV_BUF_LOGITS] = p->w[p->w_head].n_rows;
+}
+
 bool lv_exec_init(struct lv_exec *x, const struct lv_program *p, uint32_t n_worker, uint32_t max_rows, uint32_t n_ctx,
                   uint32_t n_slot, bool streamed, struct lv_arena *a)
 {
     const struct lv_shape *s = &p->shape;
-    const uint32_t width[LV_BUF_COUNT] = {
-        [LV_BUF_X] = s->n_embd,
-        [LV_BUF_T] = s->n_embd,
-        [LV_BUF_Q] = s->n_head * s->head_dim,
-        [LV_BUF_K] = s->n_head_kv * s->head_dim,
-        [LV_BUF_V] = s->n_head_kv * s->head_dim,
-        [LV_BUF_G] = s->n_ff,
-        [LV_BUF_U] = s->n_ff,
-        [LV_BUF_LOGITS] = p->w[p->w_head].n_rows,
-    };
+    uint32_t width[LV_BUF_COUNT];
     bool ok = true;
 
     *x = (struct lv_exec){ .p = p, .max_rows = max_rows, .n_ctx = n_ctx, .n_worker = n_worker };
+    lv_exec_widths(p, width);
     for (int i = 0; i < LV_BUF_COUNT; i++) {
         x->stride[i] = padded(width[i]);
         x->buf[i] = lv_arena_take(a, (uint64_t)(i == LV_BUF_LOGITS ? LV_HEAD_ROWS : max_rows) * x->stride[i],
