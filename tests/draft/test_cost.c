@@ -4,21 +4,11 @@
 #include <stdlib.h>
 
 #include "base/rng.h"
+#include "check.h"
 #include "cost/cost.h"
 #include "draft/grow.h"
 
 static uint64_t seed = 20261;
-static int n_fail;
-
-#define CHECK(x, ...) \
-    do { \
-        if (!(x)) { \
-            printf("FAIL line %d: ", __LINE__); \
-            printf(__VA_ARGS__); \
-            printf("\n"); \
-            n_fail++; \
-        } \
-    } while (0)
 
 static double uniform(struct lv_rng *r, double lo, double hi)
 {

@@ -9,24 +9,13 @@
 #include <string.h>
 
 #include "base/rng.h"
+#include "check.h"
 #include "draft/grow.h"
 
 #define MAX_PATHS 4096
 #define MAX_LEN 40
 
 static uint64_t seed = 99;
-static int n_fail;
-
-#define CHECK(cond, ...)                                                                    \
-    do {                                                                                    \
-        if (!(cond)) {                                                                      \
-            printf("FAIL line %d: ", __LINE__);                                             \
-            printf(__VA_ARGS__);                                                            \
-            printf(" (SEED=%llu)\n", (unsigned long long)seed);                             \
-            n_fail++;                                                                       \
-            return;                                                                         \
-        }                                                                                   \
-    } while (0)
 
 /* The twin: tokens of a path below the root, and its probability. */
 struct path {
@@ -116,11 +105,11 @@ static void check_ahead(const struct lv_grow *g, uint32_t max_open, uint32_t ste
     }
     const uint32_t n_ahead = lv_grow_expected_ahead(g, r, n_ranked, UINT32_MAX, max_open, steps, p_child, ahead, 2 * LV_GROW_MAX);
 
-    CHECK(n_ahead == n, "%u nodes ahead, the twin has %u", n_ahead, n);
+    CHECK_OR_RETURN(n_ahead == n, "%u nodes ahead, the twin has %u", n_ahead, n);
     for (uint32_t i = 0; i < n; i++) {
         sum += take_largest(all, n);
-        CHECK(fabs((double)ahead[i] - sum) < 1e-3 * (1 + sum), "%u nodes ahead: %g, the twin's %g", i + 1,
-              (double)ahead[i], sum);
+        CHECK_OR_RETURN(fabs((double)ahead[i] - sum) < 1e-3 * (1 + sum), "%u nodes ahead: %g, the twin's %g", i + 1,
+                        (double)ahead[i], sum);
     }
 }
 
@@ -131,25 +120,25 @@ static void check_same(const struct lv_grow *g)
     float expected[LV_GROW_MAX];
     double sum = 0.0, last = 2.0;
 
-    CHECK(lv_grow_validate(g), "the tree is inconsistent");
+    CHECK_OR_RETURN(lv_grow_validate(g), "the tree is inconsistent");
     struct lv_grow_ranked r[LV_GROW_MAX];
     const uint32_t n = lv_grow_expected(r, lv_grow_rank(g, UINT32_MAX, r), expected, LV_GROW_MAX);
 
-    CHECK(n == n_twin + 1, "%u nodes, the twin has %u paths", n, n_twin);
+    CHECK_OR_RETURN(n == n_twin + 1, "%u nodes, the twin has %u paths", n, n_twin);
     for (uint32_t i = 0; i < n_twin; i++)
         sum += twin[i].p;
-    CHECK(fabs(expected[n - 1] - 1.0 - sum) < 1e-3 * (1 + sum), "expected tokens %g, the twin's %g", (double)expected[n - 1],
-          1 + sum);
+    CHECK_OR_RETURN(fabs(expected[n - 1] - 1.0 - sum) < 1e-3 * (1 + sum), "expected tokens %g, the twin's %g",
+                    (double)expected[n - 1], 1 + sum);
     check_ahead(g, 1 + n % LV_GROW_OPEN_MAX, 1 + n % LV_GROW_STEPS_MAX, 0.1f + 0.1f * (float)(n % 9));
     lv_grow_select(g, LV_TREE_MAX, 1000, &t, map);
-    CHECK(lv_tree_validate(&t), "the snapshot is no tree");
+    CHECK_OR_RETURN(lv_tree_validate(&t), "the snapshot is no tree");
     for (uint32_t i = 1; i < t.n; i++) {
         const int k = find(token, tokens_of(g, map[i], token));
         const double p = (double)lv_grow_p(g, map[i]);
 
-        CHECK(k >= 0, "node %d is not in the twin", map[i]);
-        CHECK(fabs(p - twin[k].p) <= 1e-3 * twin[k].p, "probability %g, the twin's %g", p, twin[k].p);
-        CHECK(p <= last * 1.0001, "the snapshot is not in order");
+        CHECK_OR_RETURN(k >= 0, "node %d is not in the twin", map[i]);
+        CHECK_OR_RETURN(fabs(p - twin[k].p) <= 1e-3 * twin[k].p, "probability %g, the twin's %g", p, twin[k].p);
+        CHECK_OR_RETURN(p <= last * 1.0001, "the snapshot is not in order");
         last = p;
     }
 }
@@ -161,13 +150,13 @@ static void grow_some(struct lv_grow *g, struct lv_rng *r, const int32_t *node, 
         float left = 1.0f;
 
         if (g->node[node[i]].doomed || g->node[node[i]].spine) { /* the root moved on meanwhile */
-            CHECK(lv_grow_add(g, node[i], 1, 0.5f, 0) < 0, "a child where none can be");
+            CHECK_OR_RETURN(lv_grow_add(g, node[i], 1, 0.5f, 0) < 0, "a child where none can be");
             continue;
         }
         const uint32_t len = tokens_of(g, node[i], token);
         const int up = len ? find(token, len) : -1;
 
-        CHECK(len == 0 || up >= 0, "an expanded node is not in the twin");
+        CHECK_OR_RETURN(len == 0 || up >= 0, "an expanded node is not in the twin");
         for (uint8_t k = 0; k < 3 && len < MAX_LEN - 1; k++) {
             const float p = left * (0.3f + 0.6f * (lv_rng_f32(r) * 0.5f + 0.5f));
 
@@ -199,13 +188,13 @@ static void run(struct lv_rng *r)
             for (uint32_t i = 0; i < n_batch; i++) {
                 const uint32_t n = lv_grow_path(&g, batch[i], slot);
 
-                CHECK(n >= 1 && slot[n - 1] == batch[i], "a path does not end in its node");
+                CHECK_OR_RETURN(n >= 1 && slot[n - 1] == batch[i], "a path does not end in its node");
                 for (uint32_t k = 0; k + 1 < n; k++) { /* every ancestor is computed, or in the batch before it */
                     bool ok = g.node[slot[k]].state == LV_GROW_EXPANDED;
 
                     for (uint32_t b = 0; b < i; b++)
                         ok = ok || batch[b] == slot[k];
-                    CHECK(ok, "a row's ancestor has no K and V");
+                    CHECK_OR_RETURN(ok, "a row's ancestor has no K and V");
                 }
             }
             if (lv_rng_below(r, 3) == 0)
@@ -227,7 +216,7 @@ static void run(struct lv_rng *r)
             }
             const bool known = lv_grow_advance(&g, token);
 
-            CHECK(known == (token < 100000), "known is %d", known);
+            CHECK_OR_RETURN(known == (token < 100000), "known is %d", known);
             /* The root itself is no path; its children become paths of length 1. */
             for (uint32_t i = 0; i < n_twin; i++)
                 if (twin[i].len == 1 && twin[i].token[0] == token)
@@ -243,7 +232,7 @@ static void run(struct lv_rng *r)
 
                 lv_grow_drop_spine(&g, n);
                 committed += n;
-                CHECK(committed + g.n_depth == text_len, "the spine lost text");
+                CHECK_OR_RETURN(committed + g.n_depth == text_len, "the spine lost text");
             }
             continue;
         }
@@ -276,10 +265,10 @@ static void run_full(struct lv_rng *r)
         for (uint32_t k = 0; k < n; k++)
             for (uint8_t c = 0; c < 8; c++)
                 lv_grow_add(&g, node[k], (int32_t)lv_rng_below(r, 100000), 0.05f + 0.05f * (float)c, c);
-        CHECK(lv_grow_validate(&g), "inconsistent when full");
-        CHECK(g.n <= LV_GROW_MAX, "%u nodes", g.n);
+        CHECK_OR_RETURN(lv_grow_validate(&g), "inconsistent when full");
+        CHECK_OR_RETURN(g.n <= LV_GROW_MAX, "%u nodes", g.n);
     }
-    CHECK(g.n > LV_GROW_MAX - 8, "only %u nodes", g.n);
+    CHECK_OR_RETURN(g.n > LV_GROW_MAX - 8, "only %u nodes", g.n);
 }
 
 /* Many probabilities at once are as one after the other, from the root on. */
@@ -316,8 +305,9 @@ static void run_set_all(struct lv_rng *r)
     lv_grow_set_all(&a, p);
     for (int32_t i = 0; i < LV_GROW_MAX; i++)
         if (a.node[i].state != LV_GROW_FREE && fabsf(a.node[i].lp - b.node[i].lp) > 1e-3f)
-            CHECK(false, "node %d: %g, one after the other %g", i, (double)a.node[i].lp, (double)b.node[i].lp);
-    CHECK(lv_grow_validate(&a), "inconsistent when many were set");
+            CHECK_OR_RETURN(false, "node %d: %g, one after the other %g", i, (double)a.node[i].lp,
+                            (double)b.node[i].lp);
+    CHECK_OR_RETURN(lv_grow_validate(&a), "inconsistent when many were set");
 }
 
 int main(int argc, char **argv)

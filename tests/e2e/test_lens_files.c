@@ -9,22 +9,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "check.h"
 #include "e2e/random_lens.h"
 #include "engine/engine.h"
 #include "ref/tiny.h"
 
-static int n_fail;
 static char said[1200];
-
-#define CHECK(cond, ...)                                                                                               \
-    do {                                                                                                               \
-        if (!(cond)) {                                                                                                 \
-            printf("FAIL line %d: ", __LINE__);                                                                        \
-            printf(__VA_ARGS__);                                                                                       \
-            printf("\n");                                                                                              \
-            n_fail++;                                                                                                  \
-        }                                                                                                              \
-    } while (0)
 
 static void on_log(void *user, enum lever_log_level level, const char *message)
 {

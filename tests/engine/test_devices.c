@@ -10,24 +10,13 @@
 #include <unistd.h>
 
 #include "base/rng.h"
+#include "check.h"
 #include "cpu/cpu.h"
 #include "engine/seq.h"
 #include "ref/tiny.h"
 
 #define N_GEN 40
 #define N_PROMPT 70
-
-static int n_fail;
-
-#define CHECK(x, ...) \
-    do { \
-        if (!(x)) { \
-            printf("FAIL line %d: ", __LINE__); \
-            printf(__VA_ARGS__); \
-            printf("\n"); \
-            n_fail++; \
-        } \
-    } while (0)
 
 /* Times that the hook says: of any program, once + row x rows. */
 struct times {

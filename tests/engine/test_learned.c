@@ -9,21 +9,10 @@
 #include <unistd.h>
 
 #include "base/rng.h"
+#include "check.h"
 #include "engine/learned.h"
 
 #define KEY 0x1234u
-
-static int n_fail;
-
-#define CHECK(cond, ...)                                                                                               \
-    do {                                                                                                               \
-        if (!(cond)) {                                                                                                 \
-            printf("FAIL line %d: ", __LINE__);                                                                        \
-            printf(__VA_ARGS__);                                                                                       \
-            printf("\n");                                                                                              \
-            n_fail++;                                                                                                  \
-        }                                                                                                              \
-    } while (0)
 
 static void make(struct lv_learned *l, struct lv_rng *r)
 {

@@ -7,21 +7,13 @@
 #include <lever/lever.h>
 
 #include "base/rng.h"
+#include "check.h"
 
 #define ROUNDS 12
 #define NODES 40
 #define TEXT 6
 
-static int n_fail;
 static uint64_t seed = 4711;
-
-#define CHECK(x) \
-    do { \
-        if (!(x)) { \
-            printf("FAIL line %d (seed %llu): %s\n", __LINE__, (unsigned long long)seed, #x); \
-            n_fail++; \
-        } \
-    } while (0)
 
 struct recorded {
     struct lever_replay_round round[ROUNDS];
@@ -159,11 +151,14 @@ static void compare(const struct recorded *x)
     }
     const enum lever_status st = lever_replay(x->round, ROUNDS, &out, &err);
 
-    CHECK((st >= 0) == (n > 0));
+    CHECK((st >= 0) == (n > 0), "status %d with %llu whole rounds", (int)st, (unsigned long long)n);
     if (st < 0 || !n)
         return;
-    CHECK(out.n_round == n && near(out.chosen.tok_per_s, tokens / seconds) && near(out.promised, promised / given));
-    CHECK(near(out.taken.tokens_per_round, given / (double)n));
+    CHECK(out.n_round == n && near(out.chosen.tok_per_s, tokens / seconds) && near(out.promised, promised / given),
+          "%llu rounds, %g tokens/s, %g promised; the twin has %llu, %g, %g", (unsigned long long)out.n_round,
+          out.chosen.tok_per_s, out.promised, (unsigned long long)n, tokens / seconds, promised / given);
+    CHECK(near(out.taken.tokens_per_round, given / (double)n), "taken: %g tokens a round, the twin has %g",
+          out.taken.tokens_per_round, given / (double)n);
     for (uint32_t f = 0; f < out.n_fixed; f++) {
         double t = 0.0, s = 0.0;
 
@@ -176,8 +171,11 @@ static void compare(const struct recorded *x)
             t += tokens_at(r, size);
             s += seconds_at(&r->round, size);
         }
-        CHECK(near(out.fixed[f].tok_per_s, t / s) && near(out.fixed[f].tokens_per_round, t / (double)n));
-        CHECK(out.fixed[f].tok_per_s <= out.fixed[out.best].tok_per_s);
+        CHECK(near(out.fixed[f].tok_per_s, t / s) && near(out.fixed[f].tokens_per_round, t / (double)n),
+              "%u rows: %g tokens/s, %g a round; the twin has %g, %g", out.fixed[f].rows, out.fixed[f].tok_per_s,
+              out.fixed[f].tokens_per_round, t / s, t / (double)n);
+        CHECK(out.fixed[f].tok_per_s <= out.fixed[out.best].tok_per_s, "%u rows are better than the best",
+              out.fixed[f].rows);
     }
 }
 
@@ -186,8 +184,8 @@ static void refused(struct recorded *x, const char *what)
     struct lever_replay out = { .size = sizeof out };
     struct lever_error err = { .status = LEVER_OK };
 
-    CHECK(lever_replay(x->round, ROUNDS, &out, &err) == LEVER_E_ARG);
-    CHECK(strstr(err.message, what) != NULL);
+    CHECK(lever_replay(x->round, ROUNDS, &out, &err) == LEVER_E_ARG, "%s: not refused", what);
+    CHECK(strstr(err.message, what) != NULL, "\"%s\" does not name %s", err.message, what);
 }
 
 static void run_bad(struct lv_rng *r)
@@ -213,7 +211,7 @@ static void run_bad(struct lv_rng *r)
         default: o->n_stair = LEVER_ROUND_STAIRS + 1; break;
         }
         refused(&x, bad[i].what);
-        CHECK(bad[i].kind == 1 || x.round[3].round.n_node > 0);
+        CHECK(bad[i].kind == 1 || x.round[3].round.n_node > 0, "%s: round 3 has no nodes", bad[i].what);
     }
 }
 

@@ -7,23 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "check.h"
 #include "map/round.h"
 #include "map/sim_device.h"
 
 #define SLACK 1.03 /* of the best that trying everything finds */
 
 static uint64_t seed = 41;
-static int n_fail;
-
-#define CHECK(x, ...) \
-    do { \
-        if (!(x)) { \
-            printf("FAIL line %d: ", __LINE__); \
-            printf(__VA_ARGS__); \
-            printf("\n"); \
-            n_fail++; \
-        } \
-    } while (0)
 
 /* ---- machines ------------------------------------------------------------------------- */
 

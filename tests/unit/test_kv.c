@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/rng.h"
+#include "check.h"
 #include "model/kv.h"
 
 #define WINDOW 64
@@ -11,17 +12,6 @@
 #define N_STEP 400
 
 static uint64_t seed = 5;
-static int n_failed;
-
-#define CHECK(ok, ...)                                                                                                 \
-    do {                                                                                                               \
-        if (!(ok)) {                                                                                                   \
-            printf("FAIL %s:%d: ", __FILE__, __LINE__);                                                                \
-            printf(__VA_ARGS__);                                                                                       \
-            printf(" (SEED=%llu)\n", (unsigned long long)seed);                                                        \
-            n_failed++;                                                                                                \
-        }                                                                                                              \
-    } while (0)
 
 /* Position that each cell of the ring holds, -1: none. */
 static int64_t cell[N_CTX];
@@ -95,6 +85,6 @@ int main(int argc, char **argv)
     printf("%u rewinds, %u refused\n", n_kept, n_refused);
     CHECK(n_kept > 100 && n_refused > 100, "not both kinds of rewinds were tried");
     lv_arena_deinit(&arena);
-    printf("%d failures\n", n_failed);
-    return n_failed ? 1 : 0;
+    printf("%d failures\n", n_fail);
+    return n_fail ? 1 : 0;
 }
