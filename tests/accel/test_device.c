@@ -273,19 +273,11 @@ int main(int argc, char **argv)
     struct tiny_spec draft = target, small = { .arch = LV_ARCH_QWEN2, .n_head_kv = 2, .type = TINY_ALL(LV_TYPE_Q8_0), .seed = 9 };
     char path[3][600];
     struct lever_error err;
-    struct lv_accel *a;
     unsigned n_bad = 0;
-
-    if (argc < 2)
-        return 2;
-    if (argc > 2)
-        seed = strtoull(argv[2], NULL, 10);
-    const int rc = kit_open(&a, 0, NULL);
+    const int rc = kit_begin(argc, argv, &seed);
 
     if (rc)
         return rc;
-    lv_accel_close(a);
-    printf("SEED=%llu\n", (unsigned long long)seed);
     struct lv_rng rng = { .state = seed };
 
     target.type[TINY_DOWN] = LV_TYPE_Q6_K;

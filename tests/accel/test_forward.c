@@ -155,18 +155,10 @@ int main(int argc, char **argv)
     char path[600];
     const char *preset;
     unsigned n_bad = 0, n_model = 0;
-    struct lv_accel *a;
-
-    if (argc < 2)
-        return 2;
-    if (argc > 2)
-        seed = strtoull(argv[2], NULL, 10);
-    const int rc = kit_open(&a, 0, NULL);
+    const int rc = kit_begin(argc, argv, &seed);
 
     if (rc)
         return rc;
-    lv_accel_close(a);
-    printf("SEED=%llu\n", (unsigned long long)seed);
     struct lv_rng rng = { .state = seed };
 
     for (unsigned i = 0; (preset = tiny_preset_name(i)); i++, n_model++) {

@@ -20,10 +20,8 @@
 #include "cpu/cpu.h"
 #include "engine/bench_kernels.h"
 #include "engine/plan.h"
+#include "engine/plan_kit.h"
 #include "engine/probe.h"
-#include "ref/tiny.h"
-
-#define MIB (UINT64_C(1) << 20)
 
 static char model[600], draft[600], vocabulary[600];
 static const char *folder;
@@ -37,17 +35,13 @@ static const struct tiny_spec spec = { .arch = LV_ARCH_LLAMA, .n_layer = 6, .n_e
 static int setup(void **state)
 {
     struct tiny_spec d = spec;
-    struct lever_error err = { 0 };
 
     (void)state;
     snprintf(model, sizeof model, "%s/measure.gguf", folder);
     snprintf(draft, sizeof draft, "%s/measure_draft.gguf", folder);
     snprintf(vocabulary, sizeof vocabulary, "%s/measure_small.gguf", folder);
     d.n_layer = 1;
-    if (tiny_write(&spec, model, &err) >= 0 && tiny_write(&d, draft, &err) >= 0)
-        return 0;
-    fprintf(stderr, "%s\n", err.message);
-    return -1;
+    return kit_write(&spec, model) < 0 ? -1 : kit_write(&d, draft);
 }
 
 static int teardown(void **state)
@@ -60,16 +54,7 @@ static int teardown(void **state)
 
 static struct lever_options options(uint64_t memory)
 {
-    struct lever_options o;
-
-    lever_options_default(&o, sizeof o);
-    o.target_path = model;
-    o.memory_bytes = memory;
-    o.n_ctx = 256;
-    o.n_threads = 2;
-    o.slot_bytes = 128 * 1024;
-    o.ring_bytes = MIB;
-    return o;
+    return kit_options(model, memory);
 }
 
 static struct lever_plan_report plan_ok(const struct lever_options *o)

@@ -13,11 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <lever/lever.h>
-
-#include "ref/tiny.h"
-
-#define MIB (UINT64_C(1) << 20)
+#include "engine/plan_kit.h"
 
 static char file[600];
 static const char *folder;
@@ -43,14 +39,9 @@ static struct lever_model_shape shape(void)
 
 static int setup(void **state)
 {
-    struct lever_error err = { 0 };
-
     (void)state;
     snprintf(file, sizeof file, "%s/simulate.gguf", folder);
-    if (tiny_write(&spec, file, &err) >= 0)
-        return 0;
-    fprintf(stderr, "%s\n", err.message);
-    return -1;
+    return kit_write(&spec, file);
 }
 
 static int teardown(void **state)
@@ -62,16 +53,7 @@ static int teardown(void **state)
 
 static struct lever_options options(uint64_t memory)
 {
-    struct lever_options o;
-
-    lever_options_default(&o, sizeof o);
-    o.target_path = file;
-    o.memory_bytes = memory;
-    o.n_ctx = 256;
-    o.n_threads = 2;
-    o.slot_bytes = 128 * 1024;
-    o.ring_bytes = MIB;
-    return o;
+    return kit_options(file, memory);
 }
 
 static struct lever_plan_report plan_shape(const struct lever_options *o, const struct lever_model_shape *t,
