@@ -256,7 +256,11 @@ static void put_plan(const struct planning *x, const struct lever_plan_report *r
     printf("%-32s %10s", "total", lv_size_text(size, r->total));
     if (r->budget)
         printf(" of %s; at least %" PRIu64 "M would do", lv_size_text(size, r->budget), r->least >> 20);
-    printf("\ncontext %" PRIu32 ", %" PRIu32 " threads, %s kernels\n", r->n_ctx, r->n_threads, r->kernels);
+    printf("\ncontext %" PRIu32 ", %" PRIu32 " threads", r->n_ctx, r->n_threads);
+    if (x->a->profile) /* those of this machine say nothing about another */
+        printf("\n");
+    else
+        printf(", %s kernels\n", r->kernels);
     if (draft_given && !r->uses_draft)
         printf("decoding without the draft: it does not fit, or its memory serves better for weights\n");
     if (r->streamed_bytes)
