@@ -88,14 +88,20 @@ static bool generate(const char *target, const struct cell *c, const struct leve
     *out = (struct run){ .stats = { .size = sizeof out->stats } };
     const struct lv_io_ops slow = { .pread = slow_pread };
 
-    if (lv_engine_open_hooked(&e, &opt, c->slow ? &slow : NULL, &err) < 0 || lever_seq_new(e, s, &q, &err) < 0)
+    enum lever_status st = lv_engine_open_hooked(&e, &opt, c->slow ? &slow : NULL, &err);
+
+    for (int i = 0; i < 8 && st == LEVER_E_BUDGET; i++) { /* the process has grown since, with sanitizers by megabytes */
+        opt.memory_bytes = err.least_memory + (1 << 20);
+        st = lv_engine_open_hooked(&e, &opt, c->slow ? &slow : NULL, &err);
+    }
+    if (st < 0 || lever_seq_new(e, s, &q, &err) < 0)
         ok = fail("open", &err);
     else
         ok = lever_prompt(q, prompt, N_PROMPT, &err) >= 0 || fail("prompt", &err);
     while (ok && out->n < N_GEN) {
         size_t n, room = N_GEN - out->n;
-        const enum lever_status st = lever_step(q, out->ids + out->n, room < c->cap ? room : c->cap, &n, &err);
 
+        st = lever_step(q, out->ids + out->n, room < c->cap ? room : c->cap, &n, &err);
         ok = st >= 0 || fail("step", &err);
         out->n += (uint32_t)n;
         if (st == LEVER_DONE)
