@@ -63,18 +63,6 @@ uint64_t lv_accel_types(const struct lv_program *p)
     return t;
 }
 
-enum lever_status lv_accel_adopt(struct lv_accel **out, void *device, const struct lv_accel_ops *ops,
-                                 const struct lv_accel_caps *caps, struct lever_error *err)
-{
-    struct lv_accel *a = LV_NEW(struct lv_accel);
-
-    if (!a)
-        return LV_FAIL(err, LEVER_E_NOMEM, "device: %zu bytes", sizeof *a);
-    *a = (struct lv_accel){ .caps = *caps, .ops = ops, .device = device };
-    *out = a;
-    return LEVER_OK;
-}
-
 /* Each type in a row count of its own, so that every tile is seen. */
 static enum lever_status self_test(struct lv_accel *a, uint64_t types, struct lever_error *err)
 {
@@ -111,13 +99,14 @@ enum lever_status lv_accel_open(struct lv_accel **out, const char *kind, uint64_
     if (strcmp(kind, "opencl") != 0)
         return LV_FAIL(err, LEVER_E_ARG, "device \"%s\" is unknown: cpu, opencl or auto is expected", kind);
     LV_TRY(lv_opencl_open(&device, &ops, &caps, types, hooks, err));
-    enum lever_status st = lv_accel_adopt(&a, device, ops, &caps, err);
+    if (!(a = LV_NEW(struct lv_accel))) {
+        ops->close(device);
+        return LV_FAIL(err, LEVER_E_NOMEM, "device: %zu bytes", sizeof *a);
+    }
+    *a = (struct lv_accel){ .caps = caps, .ops = ops, .device = device };
+    const enum lever_status st = self_test(a, types, err);
 
     if (st < 0) {
-        ops->close(device);
-        return st;
-    }
-    if ((st = self_test(a, types, err)) < 0) {
         lv_accel_close(a);
         return st;
     }

@@ -39,10 +39,6 @@ struct lv_accel_ops {
 enum lever_status lv_opencl_open(void **device, const struct lv_accel_ops **ops, struct lv_accel_caps *caps, uint64_t types,
                                  struct lv_accel_hooks *hooks, struct lever_error *err);
 
-/* A device made of operations, for tests. Takes ownership of `device` on success. */
-enum lever_status lv_accel_adopt(struct lv_accel **out, void *device, const struct lv_accel_ops *ops,
-                                 const struct lv_accel_caps *caps, struct lever_error *err);
-
 /* Largest difference, relative to the largest value, of a device that only rounds differently: one rounding may move an int8
  * activation by a step, which the next products spread (unfused multiply-adds: 0.015). A wrong operation gives far more (a window
  * that is off by one: 0.5). */

@@ -282,12 +282,9 @@ enum lever_status lever_bench_stream(const struct lever_options *opt, bool compu
     struct lever_options o;
     enum lever_status st;
 
-    if (!opt || opt->size < offsetof(struct lever_options, draft_path) || !out || out->size < sizeof out->size)
+    if (!out || out->size < sizeof out->size || !lv_engine_take_options(&o, opt))
         return LV_FAIL(err, LEVER_E_ARG, "lever_bench_stream: opt (made by lever_options_default) and out, with its size "
                        "set, are required");
-    lever_options_default(&o, sizeof o);
-    memcpy(&o, opt, opt->size < sizeof o ? opt->size : sizeof o);
-    o.size = sizeof o;
     o.draft_path = NULL;
     o.speculation = LEVER_SPEC_OFF;
     o.vocab_only = false;

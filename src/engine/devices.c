@@ -10,7 +10,7 @@
 /* Rows that a matrix unit's kernels take at once: where a batch may be cut. */
 #define MATRIX_TILE 16
 
-static int add_table(struct lv_devices *d, const struct lv_kern *k, enum lv_map_kind kind)
+static void add_table(struct lv_devices *d, const struct lv_kern *k, enum lv_map_kind kind)
 {
     const struct lv_map_device m = { .name = k->level,
                                      .kind = kind,
@@ -20,8 +20,7 @@ static int add_table(struct lv_devices *d, const struct lv_kern *k, enum lv_map_
     const int i = lv_map_add(&d->map, &m);
 
     if (i >= 0)
-        d->of[i].k = k;
-    return i;
+        d->k[i] = k;
 }
 
 static bool has_matrix_unit(const struct lv_kern *k)
@@ -40,26 +39,6 @@ enum lever_status lv_devices_init(struct lv_devices *d, const struct lv_kern *be
         add_table(d, &d->second, LV_MAP_VECTOR);
     }
     return LEVER_OK;
-}
-
-int lv_devices_add(struct lv_devices *d, const struct lv_map_device *descriptor, lv_device_measure *measure, void *ctx)
-{
-    const int i = lv_map_add(&d->map, descriptor);
-
-    if (i >= 0) {
-        d->of[i].measure = measure;
-        d->of[i].ctx = ctx;
-    }
-    return i;
-}
-
-uint32_t lv_devices_tables(const struct lv_devices *d)
-{
-    uint32_t set = 0;
-
-    for (uint32_t i = 0; i < d->map.n; i++)
-        set |= d->of[i].k ? 1u << i : 0u;
-    return set;
 }
 
 bool lv_devices_run_draft(const struct lever_engine *e)
@@ -84,7 +63,7 @@ static enum lever_status run_program(struct lever_engine *e, uint32_t device, en
     const struct lv_kern *own = m->exec.k;
     enum lever_status st = LEVER_OK;
 
-    m->exec.k = e->devices.of[device].k;
+    m->exec.k = e->devices.k[device];
     if (p == LV_MAP_DRAFT_HEAD || p == LV_MAP_TARGET_HEAD)
         st = lv_stairs_head(out, m, err);
     else if (m->stream) /* a pass waits for flash: what counts is its compute */
@@ -100,9 +79,7 @@ static struct lv_learned_pass *kept_pass(struct lever_engine *e, struct lv_learn
 {
     if (p == LV_MAP_TARGET_BODY || p == LV_MAP_TARGET_HEAD)
         return &kept->pass[p][e->target.stream != NULL];
-    const struct lv_weight *head = &e->draft.program->w[e->draft.program->w_head];
-
-    return &kept->pass[p][head->n_rows < e->draft.program->shape.n_vocab || head->type != head->file_type];
+    return &kept->pass[p][lv_engine_draft_head_shrunk(e)];
 }
 
 /* Where a device's times are kept: under its name, else the first free place. NULL: there is none. */
@@ -131,8 +108,6 @@ static enum lever_status measure_program(struct lever_engine *e, uint32_t i, enu
     }
     if (d->hook.measure)
         LV_TRY(d->hook.measure(d->hook.ctx, e, i, p, &s, err));
-    else if (d->of[i].measure)
-        LV_TRY(d->of[i].measure(d->of[i].ctx, e, i, p, &s, err));
     else
         LV_TRY(run_program(e, i, p, &s, err));
     for (uint32_t k = 1; k < s.n; k++) /* more rows never take less: what seems so is noise */
@@ -177,14 +152,13 @@ void lv_devices_keep(struct lever_engine *e)
 void lv_devices_stairs(const struct lever_engine *e, struct lv_stairs *target, struct lv_stairs *draft)
 {
     const struct lv_map *m = &e->devices.map;
-    const uint32_t set = lv_devices_tables(&e->devices);
 
-    lv_map_stairs(m, set, LV_MAP_TARGET_BODY, target);
+    lv_map_stairs(m, LV_MAP_ALL, LV_MAP_TARGET_BODY, target);
     *draft = (struct lv_stairs){ 0 };
     if (!lv_devices_run_draft(e))
         return;
-    lv_map_stairs(m, set, LV_MAP_DRAFT_BODY, draft);
+    lv_map_stairs(m, LV_MAP_ALL, LV_MAP_DRAFT_BODY, draft);
     for (uint32_t i = 0; i < draft->n; i++)
         draft->seconds[i] +=
-            lv_map_place(m, set, LV_MAP_DRAFT_HEAD, draft->rows[i] < LV_HEAD_ROWS ? draft->rows[i] : LV_HEAD_ROWS).seconds;
+            lv_map_place(m, LV_MAP_ALL, LV_MAP_DRAFT_HEAD, draft->rows[i] < LV_HEAD_ROWS ? draft->rows[i] : LV_HEAD_ROWS).seconds;
 }

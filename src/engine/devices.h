@@ -1,12 +1,11 @@
-/* The devices of an engine: kernel tables of the CPU's units (and later accelerators), their times, and which one a run uses.
+/* The devices of an engine: kernel tables of the CPU's units, their times, and which one a run uses.
  *
  * On a CPU with a matrix unit (AMX, i8mm) the kernel levels with and without it are two devices that share the cores: small
  * batches may be faster without. All levels have the same bits, so the choice changes speed alone. Elsewhere there is one
  * device, nothing is measured and every run uses the one table there is.
  *
  * A draft that runs as a whole on an accelerator (engine/device.h) is none of the mapper's: its cache is there, so its batches
- * cannot go here and there. A device that takes single batches and is no kernel table is added with a measure function (lv_devices_add), which says what its runs of the draft's
- * programs take; lv_instance_use leaves it out, since an executor cannot run it.
+ * cannot go here and there.
  *
  * owns     the second kernel table
  * threads  lv_devices_measure and the learning while no run is under way that learns too; the rest from any */
@@ -32,11 +31,7 @@ struct lv_devices_hook {
 
 struct lv_devices {
     struct lv_map map;
-    struct {
-        const struct lv_kern *k;    /* NULL: no kernel table */
-        lv_device_measure *measure; /* NULL: whole runs of the executor */
-        void *ctx;
-    } of[LV_MAP_DEVICES];
+    const struct lv_kern *k[LV_MAP_DEVICES];
     struct lv_kern second;
     struct lv_devices_hook hook;
     bool measured;
@@ -44,11 +39,6 @@ struct lv_devices {
 
 /* The devices of this CPU. best: the engine's kernel table. forced: a level was asked for by name, which alone is used. */
 enum lever_status lv_devices_init(struct lv_devices *d, const struct lv_kern *best, bool forced, struct lever_error *err);
-/* Another device, by lv_devices_measure's time. k NULL. Returns its index or -1. */
-int lv_devices_add(struct lv_devices *d, const struct lv_map_device *descriptor, lv_device_measure *measure, void *ctx);
-/* Devices whose runs are an executor's. */
-uint32_t lv_devices_tables(const struct lv_devices *d);
-
 /* There is a draft, and it runs here: not as a whole on a device (engine/device.h) that holds its KV cache too. */
 bool lv_devices_run_draft(const struct lever_engine *e);
 

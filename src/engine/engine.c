@@ -41,12 +41,20 @@ static void say(const struct lever_engine *e, enum lever_log_level level, const 
         e->opt.log(e->opt.user, level, message);
 }
 
-/* Copies the caller's options (of whatever size) and checks them. */
+bool lv_engine_take_options(struct lever_options *out, const struct lever_options *opt)
+{
+    if (!opt || opt->size < offsetof(struct lever_options, draft_path))
+        return false;
+    lever_options_default(out, sizeof *out);
+    memcpy(out, opt, opt->size < sizeof *out ? opt->size : sizeof *out);
+    out->size = sizeof *out;
+    return true;
+}
+
+/* Copies the options' texts and checks them. */
 static enum lever_status take_options(struct lever_engine *e, const struct lever_options *opt, struct lever_error *err)
 {
-    lever_options_default(&e->opt, sizeof e->opt);
-    memcpy(&e->opt, opt, opt->size < sizeof e->opt ? opt->size : sizeof e->opt);
-    e->opt.size = sizeof e->opt;
+    e->opt = *opt;
     if (!e->opt.target_path)
         return LV_FAIL(err, LEVER_E_ARG, "no target model: set target_path");
     if (e->opt.spec_draft_n_max > (LV_TREE_MAX - 1))
@@ -361,7 +369,9 @@ static enum lever_status open_engine(struct lever_engine *e, const struct lever_
 static enum lever_status open_with(lever_engine **out, const struct lever_options *opt, const struct lv_io_ops *ops,
                                    struct lv_accel_hooks *accel, const struct lv_devices_hook *hook, struct lever_error *err)
 {
-    if (!out || !opt || opt->size < offsetof(struct lever_options, draft_path))
+    struct lever_options o;
+
+    if (!out || !lv_engine_take_options(&o, opt))
         return LV_FAIL(err, LEVER_E_ARG, "lever_open: out and opt (made by lever_options_default) are required");
     struct lever_engine *e = LV_NEW(struct lever_engine);
 
@@ -372,7 +382,7 @@ static enum lever_status open_with(lever_engine **out, const struct lever_option
     e->accel_hooks = accel;
     if (hook)
         e->devices.hook = *hook;
-    const enum lever_status st = open_engine(e, opt, err);
+    const enum lever_status st = open_engine(e, &o, err);
 
     if (st < 0) {
         lever_close(e);

@@ -50,6 +50,9 @@ enum lever_status lv_engine_open_devices(lever_engine **out, const struct lever_
                                          const struct lv_devices_hook *hook, struct lever_error *err);
 /* The kernels of a level by name; NULL = the best. */
 enum lever_status lv_engine_kernels(struct lv_kern *k, const char *level, struct lever_error *err);
+/* A caller's options in full: what his, perhaps older, struct lacks is left at its default. False: opt is NULL or was not made by
+ * lever_options_default. */
+bool lv_engine_take_options(struct lever_options *out, const struct lever_options *opt);
 /* Everything of lever_open but the load: files, tokenizer, kernels, workers, plan (with vocab_only: files and
  * tokenizer). *e is zeroed; lever_close is due in any case. */
 enum lever_status lv_engine_open_planned(struct lever_engine *e, const struct lever_options *opt,
@@ -71,6 +74,14 @@ static inline const struct lv_gguf *lv_engine_gguf(const struct lever_engine *e,
 /* Why a draft that was asked for is not used, or NULL. */
 const char *lv_engine_no_draft(const struct lever_engine *e);
 
+/* The draft's head is another one than its file has: cut, or at 4 bits. */
+static inline bool lv_engine_draft_head_shrunk(const struct lever_engine *e)
+{
+    const struct lv_weight *head = &e->draft.program->w[e->draft.program->w_head];
+
+    return head->n_rows < e->draft.program->shape.n_vocab || head->type != head->file_type;
+}
+
 /* What was learned of passes of the target, and of batches of the draft, as they are now. */
 static inline struct lv_learned_pass *lv_engine_learned_target(struct lever_engine *e)
 {
@@ -79,9 +90,7 @@ static inline struct lv_learned_pass *lv_engine_learned_target(struct lever_engi
 
 static inline struct lv_learned_pass *lv_engine_learned_draft(struct lever_engine *e)
 {
-    const struct lv_weight *head = &e->draft.program->w[e->draft.program->w_head];
-
-    return &e->learned.draft[head->n_rows < e->draft.program->shape.n_vocab || head->type != head->file_type];
+    return &e->learned.draft[lv_engine_draft_head_shrunk(e)];
 }
 
 /* Tokens that the draft's head has logits for. */

@@ -145,14 +145,14 @@ void lv_instance_use(struct lv_instance *m, struct lv_exec *x, bool head, uint32
 
     if (!d || d->map.n < 2)
         return;
-    const struct lv_map_split s = lv_map_place(&d->map, lv_devices_tables(d), m->first_program + head, n_rows);
+    const struct lv_map_split s = lv_map_place(&d->map, LV_MAP_ALL, m->first_program + head, n_rows);
 
     if (x == &m->exec)
         m->used[head] = s;
     if (!s.n)
         return;
-    x->k = d->of[s.part[0].device].k;
-    x->k_rest = s.n > 1 ? d->of[s.part[1].device].k : NULL;
+    x->k = d->k[s.part[0].device];
+    x->k_rest = s.n > 1 ? d->k[s.part[1].device] : NULL;
     x->n_first = s.part[0].rows;
 }
 

@@ -121,14 +121,11 @@ enum lever_status lv_plan_report_of(const struct lever_options *opt, uint64_t vo
 
 enum lever_status lever_plan(const struct lever_options *opt, struct lever_plan_report *out, struct lever_error *err)
 {
-    if (!opt || opt->size < offsetof(struct lever_options, draft_path) || !out || out->size < sizeof out->size)
-        return LV_FAIL(err, LEVER_E_ARG, "lever_plan: opt (made by lever_options_default) and out, with its size set, are "
-                       "required");
     struct lever_options o;
 
-    lever_options_default(&o, sizeof o);
-    memcpy(&o, opt, opt->size < sizeof o ? opt->size : sizeof o);
-    o.size = sizeof o;
+    if (!out || out->size < sizeof out->size || !lv_engine_take_options(&o, opt))
+        return LV_FAIL(err, LEVER_E_ARG, "lever_plan: opt (made by lever_options_default) and out, with its size set, are "
+                       "required");
     o.vocab_only = false;
     return lv_plan_report_of(&o, 0, out, err);
 }

@@ -229,16 +229,12 @@ enum lever_status lever_plan_shape(const struct lever_options *opt, const struct
 {
     char path[2][32];
     int fd[2] = { -1, -1 };
+    struct lever_options o;
     enum lever_status st;
 
-    if (!opt || opt->size < offsetof(struct lever_options, draft_path) || !target || !out || out->size < sizeof out->size)
+    if (!target || !out || out->size < sizeof out->size || !lv_engine_take_options(&o, opt))
         return LV_FAIL(err, LEVER_E_ARG, "lever_plan_shape: opt (made by lever_options_default), target and out, with its size "
                        "set, are required");
-    struct lever_options o;
-
-    lever_options_default(&o, sizeof o);
-    memcpy(&o, opt, opt->size < sizeof o ? opt->size : sizeof o);
-    o.size = sizeof o;
     st = write_shape(target, &fd[0], path[0], err);
     if (st >= 0 && draft)
         st = write_shape(draft, &fd[1], path[1], err);

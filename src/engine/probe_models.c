@@ -61,12 +61,9 @@ enum lever_status lever_probe_models(const struct lever_options *opt, struct lev
     struct lever_options o;
     lever_engine *e = NULL;
 
-    if (!opt || opt->size < offsetof(struct lever_options, draft_path) || !out || out->size < sizeof out->size)
+    if (!out || out->size < sizeof out->size || !lv_engine_take_options(&o, opt))
         return LV_FAIL(err, LEVER_E_ARG, "lever_probe_models: opt (made by lever_options_default) and out, with its size set, are "
                        "required");
-    lever_options_default(&o, sizeof o);
-    memcpy(&o, opt, opt->size < sizeof o ? opt->size : sizeof o);
-    o.size = sizeof o;
     o.vocab_only = false;
     o.learned_dir = NULL; /* measured now */
     LV_TRY(lever_open(&e, &o, err));

@@ -134,7 +134,7 @@ static void check_use(lever_engine *e, uint32_t rows, uint32_t device, uint32_t 
     struct lv_instance *m = &e->target;
 
     lv_instance_use(m, &m->exec, false, rows);
-    CHECK(m->exec.k == e->devices.of[device].k && (first == rows) == (m->exec.k_rest == NULL) && m->exec.n_first == first,
+    CHECK(m->exec.k == e->devices.k[device] && (first == rows) == (m->exec.k_rest == NULL) && m->exec.n_first == first,
           "%u rows: kernels %s, %u of them first", rows, m->exec.k->level, m->exec.n_first);
 }
 
