@@ -4,6 +4,8 @@
 
 #define LEARN_KEEP 0.9 /* of a pass's weight is left a pass later */
 #define PRIOR 0.2      /* weight of each of the two made-up passes */
+#define RUN_KEEP 0.95  /* share of a round's weight in a run that is left a round later */
+#define RUN_ROUNDS 4   /* rounds before a run has a rate */
 #define CHAIN_MAX 32 /* rows that lv_cost_chain_rate tries */
 
 double lv_stairs_at(const struct lv_stairs *s, uint32_t rows)
@@ -85,6 +87,20 @@ double lv_cost_chain_rate(const struct lv_cost *c, double p, double t_draft)
         best = rate > best ? rate : best;
     }
     return best;
+}
+
+void lv_run_add(struct lv_run *r, double tokens, double seconds)
+{
+    r->tokens = RUN_KEEP * r->tokens + tokens;
+    r->seconds = RUN_KEEP * r->seconds + seconds;
+    r->n_round++;
+}
+
+double lv_run_rate(const struct lv_run *r, double promise)
+{
+    const double rate = r->n_round >= RUN_ROUNDS ? r->tokens / r->seconds : 0.0;
+
+    return rate > promise ? rate : promise;
 }
 
 uint32_t lv_cost_choose(const struct lv_cost *c, const float *expected, uint32_t n, double t_spent, double rate,

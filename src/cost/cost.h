@@ -12,9 +12,11 @@
 
 #define LV_STAIRS_MAX 16
 
-/* The run's rate: decayed sums of tokens and seconds. */
-#define LV_RUN_KEEP 0.95 /* share of a round's weight that is left a round later */
-#define LV_RUN_ROUNDS 4  /* rounds before that rate counts */
+/* What a run's rounds of late brought: decayed sums. */
+struct lv_run {
+    double tokens, seconds;
+    uint32_t n_round;
+};
 
 /* Measured time by rows of a pass, rows rising. */
 struct lv_stairs {
@@ -48,6 +50,12 @@ void lv_cost_learn(struct lv_cost *c, uint32_t rows, double seconds);
 /* Tokens a second of the best chain, if each of its tokens is right with probability p < 1 and costs t_draft: what a run
  * may expect before it has a rate of its own. */
 double lv_cost_chain_rate(const struct lv_cost *c, double p, double t_draft);
+
+void lv_run_add(struct lv_run *r, double tokens, double seconds);
+/* Tokens a second that a round has to serve: those of late, once there were some rounds, but no fewer than the chain
+ * promises. A run that began badly would otherwise think its time cheap and draft on for longer than its tokens are
+ * worth. */
+double lv_run_rate(const struct lv_run *r, double promise);
 
 /* expected[i]: expected tokens when the best i + 1 nodes are verified, rising. t_spent: time this round has cost already
  * (exposed drafting). rate: tokens a second of the run. Returns the number of nodes, 1..n, that maximizes tokens - rate *

@@ -301,20 +301,24 @@ static int falling(const void *a, const void *b)
 uint32_t lv_grow_expected_ahead(const struct lv_grow *g, const struct lv_grow_ranked *r, uint32_t n, uint32_t max_depth,
                                 uint32_t max_open, uint32_t steps, float p_child, float *cumulative, uint32_t cap)
 {
-    float found[LV_GROW_OPEN_MAX * LV_GROW_STEPS_MAX], sum = 0.0f;
+    float found[LV_GROW_OPEN_MAX * LV_GROW_STEPS_MAX], left[LV_GROW_MAX], sum = 0.0f;
     uint32_t n_open = 0, n_found = 0, at = 0, n_out = 0;
 
     max_open = max_open < LV_GROW_OPEN_MAX ? max_open : LV_GROW_OPEN_MAX;
     steps = steps < LV_GROW_STEPS_MAX ? steps : LV_GROW_STEPS_MAX;
+    for (uint32_t i = 0; i < n; i++) {
+        left[r[i].node] = expf(r[i].lp);
+        if (i)
+            left[g->node[r[i].node].parent] -= left[r[i].node];
+    }
     for (uint32_t i = 0; i < n && n_open < max_open; i++) {
-        float p = expf(r[i].lp);
-
+        float p = left[r[i].node];
         const uint8_t state = g->node[r[i].node].state;
 
         if ((state != LV_GROW_OPEN && state != LV_GROW_QUEUED) || r[i].depth >= max_depth)
             continue;
         n_open++;
-        for (uint32_t k = 0; k < steps && r[i].depth + k < max_depth; k++)
+        for (uint32_t k = 0; k < steps && r[i].depth + k < max_depth && p > 0.0f; k++)
             found[n_found++] = p *= p_child;
     }
     qsort(found, n_found, sizeof *found, falling);

@@ -93,7 +93,8 @@ uint32_t lv_grow_rank(const struct lv_grow *g, uint32_t max_depth, struct lv_gro
 uint32_t lv_grow_expected(const struct lv_grow_ranked *r, uint32_t n, float *cumulative, uint32_t cap);
 
 /* The same as it may be expected `steps` batches later: below each of the up to max_open best nodes that are open, or in the
- * batch under way, a chain has grown, whose every token is right with probability p_child if those before it are. At most LV_GROW_OPEN_MAX nodes,
+ * batch under way, a chain has grown from what its children leave, whose every token is right with probability p_child if
+ * those before it are. What lookup put below a node, expanding that node does not find again. At most LV_GROW_OPEN_MAX nodes,
  * LV_GROW_STEPS_MAX steps. cap of LV_TREE_MAX does for all. */
 #define LV_GROW_OPEN_MAX 16
 #define LV_GROW_STEPS_MAX 16

@@ -240,8 +240,11 @@ static bool begin_batch(struct lv_draft *d)
         atomic_store(&d->quota, 0);
         return false;
     }
+    if (!begin_body(d, DRAFT_BODY, d->n_batch, d->batch))
+        return false;
+    /* Not before: a worker that sees neither a quota nor a phase goes home, and the batch is computed without it. */
     atomic_fetch_sub(&d->quota, 1);
-    return begin_body(d, DRAFT_BODY, d->n_batch, d->batch);
+    return true;
 }
 
 /* The best candidates below one row. A call op of the executor: rows run side by side. */

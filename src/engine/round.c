@@ -152,12 +152,11 @@ static void take_tree(lever_seq *q, uint32_t n, uint32_t n_most, uint32_t depth,
     record_choice(q, n_known, rate);
 }
 
-/* Tokens a second of late; what the model promises until there were some rounds. */
 static double run_rate(const lever_seq *q)
 {
-    if (q->run_rounds >= LV_RUN_ROUNDS)
-        return q->run_tokens / q->run_seconds;
-    return lv_cost_chain_rate(&q->cost, q->p_child, lv_cost_pass(&q->draft.cost, 1));
+    const double p = q->e->uses_draft ? q->p_child : 0.0; /* lookup may find nothing */
+
+    return lv_run_rate(&q->run, lv_cost_chain_rate(&q->cost, p, lv_cost_pass(&q->draft.cost, 1)));
 }
 
 static enum lever_status draft_chain(lever_seq *q, uint32_t n_rows, uint32_t depth, struct lever_error *err)
@@ -431,9 +430,7 @@ enum lever_status lv_round(lever_seq *q, uint32_t cap_out, uint32_t *n_drawn, st
     q->stats.n_accepted += *n_drawn - 1;
     const uint64_t t3 = lv_now_ns();
 
-    q->run_tokens = LV_RUN_KEEP * q->run_tokens + *n_drawn;
-    q->run_seconds = LV_RUN_KEEP * q->run_seconds + lv_seconds(t3 - q->synced_ns);
-    q->run_rounds++;
+    lv_run_add(&q->run, *n_drawn, lv_seconds(t3 - q->synced_ns));
     q->cost.t_head = average(q->cost.t_head, lv_seconds(t3 - t2));
     judge(q, lv_seconds(t3 - q->synced_ns), *n_drawn, speculated);
     return LEVER_OK;

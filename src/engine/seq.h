@@ -42,8 +42,7 @@ struct lever_seq {
     void (*watch)(void *ctx, uint32_t i_op); /* tools: called in rounds as the executor's `between` */
     void *watch_ctx;
     atomic_bool cancel;
-    double run_tokens, run_seconds; /* of late: decayed sums */
-    uint32_t run_rounds;
+    struct lv_run run;
     uint32_t n_drawn, n_outside; /* tokens of rounds; of these with no place in the draft's head */
     uint64_t round_ns, synced_ns; /* when the round began; when the draft had caught up with a prompt */
     double stream_rate;    /* bytes a second that the device gives, of late */

@@ -31,8 +31,7 @@ struct sim {
     uint32_t n_batch, n_spine, n_open, quota;
     double left;             /* seconds of the batch under way; n_batch 0: there is none */
     bool starved, passing;   /* passing: the target's rows are under way */
-    double run_tokens, run_seconds;
-    uint32_t run_rounds;
+    struct lv_run run;
     struct lv_sim_result r;
 };
 
@@ -145,9 +144,9 @@ static uint32_t depth_limit(const struct sim *s)
 
 static double run_rate(const struct sim *s)
 {
-    if (s->run_rounds >= LV_RUN_ROUNDS)
-        return s->run_tokens / s->run_seconds;
-    return lv_cost_chain_rate(&s->cost, lv_accept_first(&s->accept), lv_cost_pass(&s->draft, 1));
+    const double first = lv_accept_first(&s->accept);
+
+    return lv_run_rate(&s->run, lv_cost_chain_rate(&s->cost, first, lv_cost_pass(&s->draft, 1)));
 }
 
 static void sync_draft(struct sim *s)
@@ -323,8 +322,7 @@ static void begin_text(struct sim *s)
     s->left = 0.0;
     lv_grow_init(&s->grow, 0);
     s->at[0] = (int64_t)s->n - 1;
-    s->run_tokens = s->run_seconds = 0.0;
-    s->run_rounds = 0;
+    s->run = (struct lv_run){ 0 };
 }
 
 static void run_round(struct sim *s)
@@ -345,9 +343,7 @@ static void run_round(struct sim *s)
 
     accept_path(s);
     s->cost.t_head += (s->cost.t_head > 0.0 ? HEAD_STEP : 1.0) * (s->time.now - head - s->cost.t_head);
-    s->run_tokens = LV_RUN_KEEP * s->run_tokens + (double)(s->r.n_token - n);
-    s->run_seconds = LV_RUN_KEEP * s->run_seconds + s->time.now - begin;
-    s->run_rounds++;
+    lv_run_add(&s->run, (double)(s->r.n_token - n), s->time.now - begin);
     s->r.n_round++;
     s->r.n_row += s->tree.n;
     tell(s, LV_SIM_ROUND, s->time.now);

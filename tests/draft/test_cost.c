@@ -141,6 +141,25 @@ static void run_learn(struct lv_rng *r)
               rows - 1);
 }
 
+/* A run's rate: none while it is young, never below what is promised, and that of a steady run. */
+static void run_rates(struct lv_rng *r)
+{
+    const double tokens = 1.0 + 10.0 * (double)lv_rng_f32(r) * 0.5 + 5.0, seconds = 0.01 + (double)lv_rng_below(r, 100) * 0.01;
+    const double steady = tokens / seconds;
+    struct lv_run run = { 0 };
+
+    for (int i = 0; i < 200; i++) {
+        const double low = lv_run_rate(&run, 0.5 * steady), high = lv_run_rate(&run, 2.0 * steady);
+
+        CHECK_OR_RETURN(high == 2.0 * steady, "promised %g, got %g", 2.0 * steady, high);
+        CHECK_OR_RETURN(fabs(low - (i < 4 ? 0.5 : 1.0) * steady) < 1e-9 * steady, "round %d: %g of %g", i, low, steady);
+        lv_run_add(&run, tokens, seconds);
+    }
+    for (int i = 0; i < 200; i++)
+        lv_run_add(&run, 3.0 * tokens, seconds);
+    CHECK(lv_run_rate(&run, 0.0) > 2.9 * steady, "%g after tripling, %g before", lv_run_rate(&run, 0.0), steady);
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1)
@@ -154,6 +173,8 @@ int main(int argc, char **argv)
         run_trees(&r);
     for (int i = 0; i < 200 && !n_fail; i++)
         run_learn(&r);
+    for (int i = 0; i < 20 && !n_fail; i++)
+        run_rates(&r);
     printf("%d failures\n", n_fail);
     return n_fail ? 1 : 0;
 }

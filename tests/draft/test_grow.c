@@ -62,23 +62,29 @@ static void twin_advance(int32_t token, double p)
     n_twin = n;
 }
 
-static double take_largest(double *p, uint32_t n)
+static uint32_t largest(const double *p, uint32_t n)
 {
     uint32_t best = 0;
 
     for (uint32_t i = 1; i < n; i++)
         if (p[i] > p[best])
             best = i;
+    return best;
+}
+
+static double take_largest(double *p, uint32_t n)
+{
+    const uint32_t best = largest(p, n);
     const double x = p[best];
 
     p[best] = -1.0;
     return x;
 }
 
-/* Open nodes get a chain each, then all is sorted anew. */
+/* What is left to open nodes gets a chain each, then all is sorted anew. */
 static void check_ahead(const struct lv_grow *g, uint32_t max_open, uint32_t steps, float p_child)
 {
-    static double all[2 * LV_GROW_MAX], open[LV_GROW_MAX];
+    static double all[2 * LV_GROW_MAX], open[LV_GROW_MAX], left[LV_GROW_MAX];
     static float ahead[2 * LV_GROW_MAX];
     static struct lv_grow_ranked r[LV_GROW_MAX];
     const uint32_t n_ranked = lv_grow_rank(g, UINT32_MAX, r);
@@ -91,15 +97,17 @@ static void check_ahead(const struct lv_grow *g, uint32_t max_open, uint32_t ste
         if (v->state == LV_GROW_FREE || v->spine || v->doomed)
             continue;
         all[n++] = (double)lv_grow_p(g, i);
-        if (v->state == LV_GROW_OPEN || v->state == LV_GROW_QUEUED)
-            open[n_open++] = (double)lv_grow_p(g, i);
+        if (v->state != LV_GROW_OPEN && v->state != LV_GROW_QUEUED)
+            continue;
+        left[n_open] = (double)lv_grow_p(g, i) * (double)lv_grow_rest(g, i);
+        open[n_open++] = (double)lv_grow_p(g, i);
     }
     const uint32_t n_child = n_open < max_open ? n_open : max_open;
 
-    for (uint32_t k = 0; k < n_child; k++)
-    {
-        double p = take_largest(open, n_open);
+    for (uint32_t k = 0; k < n_child; k++) {
+        double p = left[largest(open, n_open)];
 
+        take_largest(open, n_open);
         for (uint32_t s = 0; s < steps; s++)
             all[n++] = p *= (double)p_child;
     }
@@ -147,7 +155,7 @@ static void grow_some(struct lv_grow *g, struct lv_rng *r, const int32_t *node, 
 {
     for (uint32_t i = n_spine; i < n; i++) {
         int32_t token[LV_GROW_MAX];
-        float left = 1.0f;
+        float left = lv_grow_rest(g, node[i]); /* by what lookup put there */
 
         if (g->node[node[i]].doomed || g->node[node[i]].spine) { /* the root moved on meanwhile */
             CHECK_OR_RETURN(lv_grow_add(g, node[i], 1, 0.5f, 0) < 0, "a child where none can be");
@@ -171,6 +179,28 @@ static void grow_some(struct lv_grow *g, struct lv_rng *r, const int32_t *node, 
     }
 }
 
+/* Lookup puts children below nodes that the draft has not seen. */
+static void look_up(struct lv_grow *g, struct lv_rng *r)
+{
+    for (int32_t i = 0; i < LV_GROW_MAX; i++) {
+        int32_t token[LV_GROW_MAX];
+
+        if (g->node[i].state != LV_GROW_OPEN || g->node[i].spine || lv_rng_below(r, 8))
+            continue;
+        const uint32_t len = tokens_of(g, i, token);
+        const int up = len ? find(token, len) : -1;
+        const float p = lv_grow_rest(g, i) * (0.2f + 0.7f * (lv_rng_f32(r) * 0.5f + 0.5f));
+
+        CHECK_OR_RETURN(len == 0 || up >= 0, "an open node is not in the twin");
+        token[len] = (int32_t)lv_rng_below(r, 50) * 3;
+        if (len >= MAX_LEN - 1 || find(token, len + 1) >= 0 || lv_grow_add(g, i, token[len], p, 0) < 0)
+            continue;
+        memcpy(twin[n_twin].token, token, (len + 1) * sizeof *token);
+        twin[n_twin].len = len + 1;
+        twin[n_twin++].p = p * (up >= 0 ? twin[up].p : 1.0);
+    }
+}
+
 static void run(struct lv_rng *r)
 {
     static struct lv_grow g;
@@ -183,6 +213,8 @@ static void run(struct lv_rng *r)
         switch (lv_rng_below(r, 4)) {
         case 0:
         case 1: /* a batch, if none is under way; the tree stays small enough not to evict */
+            if (n_twin < 600 && lv_rng_below(r, 4) == 0)
+                look_up(&g, r);
             if (n_batch == 0 && n_twin < 600)
                 n_batch = lv_grow_batch(&g, 1 + lv_rng_below(r, 8), 1e-6f, batch, 80, &n_spine);
             for (uint32_t i = 0; i < n_batch; i++) {
