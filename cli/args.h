@@ -41,7 +41,7 @@ struct lv_args {
     uint32_t n_threads, spec_draft_n_max;
     int speculation, reader, overlap, peek, prune, device; /* index into the option's choices */
     uint32_t tree_rows, draft_layers, draft_head; /* draft_head: LEVER_HEAD_* or tokens */
-    const char *cpu_level, *trace, *sidecar, *lens, *out;
+    const char *cpu_level, *trace, *sidecar, *lens, *learned, *out;
     const char *types, *rows, *shape, *modes, *tasks; /* lists as typed */
     const char *prompts, *reference, *html, *csv, *peers;
     uint32_t count, n_off, repeat;

@@ -134,9 +134,13 @@ enum lever_status lv_bench_run(const struct lv_bench *b, const char *mode, uint3
                                json_t **out, struct lever_error *err)
 {
     const struct lv_bench_prompt *p = &b->prompts.prompt[i];
+    char learned[LV_BENCH_CAP_PATH + 40];
     struct lv_worker w;
 
+    lv_bench_learned_dir(b, mode, k, learned);
     lv_worker_init(&w, "run", b->a);
+    lv_worker_add(&w, "--learned");
+    lv_worker_add(&w, learned);
     add_memory(&w, b->a, context(b, b->reference[i].n_prompt));
     add_mode(&w, b->a, mode, k);
     lv_bench_add_prompt(&w, b->a, p, n);
@@ -331,6 +335,8 @@ enum lever_status lv_bench_init(struct lv_bench *b, struct lever_error *err)
     if (b->a->n_memory == 1 && b->a->memory_bytes != LEVER_MEMORY_UNLIMITED &&
         plan(b, false, context(b, 1), &ignored, err) < 0)
         return err->status;
+    if (lv_bench_learned_init(b->learned, err) < 0)
+        return err->status;
     return get_references(b, err);
 }
 
@@ -339,6 +345,7 @@ void lv_bench_deinit(struct lv_bench *b)
     for (size_t i = 0; b->reference && i < b->prompts.n; i++)
         json_decref(b->reference[i].ids);
     free(b->reference);
+    lv_bench_learned_deinit(b->learned);
     lv_bench_prompts_deinit(&b->prompts);
 }
 

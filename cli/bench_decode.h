@@ -13,6 +13,7 @@
 
 #define LV_BENCH_CAP_TASK 32
 #define LV_BENCH_CAP_SERIES 10
+#define LV_BENCH_CAP_PATH 512
 
 /* ---- bench_decode_prompts.c ---- */
 struct lv_bench_prompt {
@@ -109,6 +110,7 @@ struct lv_bench {
     struct lv_bench_result r;
     struct lv_bench_detail *detail; /* NULL: rounds are not looked at */
     struct lv_bench_peers *peers;   /* NULL: none */
+    char learned[LV_BENCH_CAP_PATH]; /* of lv_bench_learned_init; empty: not made */
     uint32_t n, n_off;       /* tokens a prompt; of mode off */
     uint32_t n_ctx_train;
     bool wanted[LV_BENCH_MODES];
@@ -124,6 +126,15 @@ enum lever_status lv_bench_measure(struct lv_bench *b, struct lever_error *err);
 /* One generation of n tokens from prompt i. k: of a chain. trace: as lv_worker_run; *out: freed by the caller. */
 enum lever_status lv_bench_run(const struct lv_bench *b, const char *mode, uint32_t k, size_t i, uint32_t n, FILE *trace,
                                json_t **out, struct lever_error *err);
+
+/* ---- bench_decode_learned.c: a mode's runs learn from each other, and from no other mode's ---- */
+/* Makes a temporary folder. */
+enum lever_status lv_bench_learned_init(char base[LV_BENCH_CAP_PATH], struct lever_error *err);
+/* The folder that runs of a mode (k: of a chain) share; made with what the user's runs have learned so far, unless
+ * --no-cache. */
+void lv_bench_learned_dir(const struct lv_bench *b, const char *mode, uint32_t k, char dir[LV_BENCH_CAP_PATH + 40]);
+/* Removes all of it; base may be empty. */
+void lv_bench_learned_deinit(const char *base);
 
 /* ---- bench_decode_chain.c ---- */
 #define LV_BENCH_N_K 7

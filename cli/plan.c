@@ -88,23 +88,29 @@ static enum lever_status read_modes(struct planning *x, struct lever_error *err)
     return LEVER_OK;
 }
 
-/* "0.5,0.25,0.02" */
+/* "0.5,0.25,0.02", or "0.5,0.3" */
 static enum lever_status read_prune(struct planning *x, struct lever_error *err)
 {
     const char *s = x->a->prune_model;
     float v[3];
+    int n = 0;
 
-    for (int i = 0; s && i < 3; i++) {
+    for (bool more = s != NULL; more; n++) {
         char *end;
 
-        v[i] = strtof(s, &end);
-        if (end == s || !(v[i] >= 0 && v[i] < 1) || *end != (i < 2 ? ',' : '\0'))
-            return lv_cli_fail(err, LEVER_E_ARG, "--prune-model: found \"%s\", expected three numbers below 1 as in 0.5,0.25,0.02",
+        v[n] = strtof(s, &end);
+        more = *end == ',' && n < 2;
+        if (end == s || !(v[n] >= 0 && v[n] < 1) || (*end != '\0' && !more) || (*end == '\0' && n == 0))
+            return lv_cli_fail(err, LEVER_E_ARG,
+                               "--prune-model: found \"%s\", expected numbers below 1: three as in 0.5,0.25,0.02 or two as in 0.5,0.3",
                                x->a->prune_model);
         s = end + 1;
     }
-    if (s) {
+    if (n)
         x->how.prune_at = v[0];
+    if (n == 2)
+        x->how.prune_knows = v[1];
+    if (n == 3) {
         x->how.prune_rows = v[1];
         x->how.prune_lost = v[2];
     }

@@ -103,7 +103,9 @@ enum lever_status lv_session_open(const struct lv_args *a, uint32_t n_ctx, struc
 
     lv_session_options(a, n_ctx, p, &opt);
     opt.lens = a->lens ? a->lens : share_path(share, sizeof share) ? share : NULL;
-    if (!a->no_cache && lv_cache_path(learned, sizeof learned, "learned", true))
+    if (a->learned)
+        opt.learned_dir = a->learned;
+    else if (!a->no_cache && lv_cache_path(learned, sizeof learned, "learned", true))
         opt.learned_dir = learned;
     return lever_open(out, &opt, err);
 }

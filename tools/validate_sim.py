@@ -4,10 +4,10 @@
 usage: validate_sim.py LEVER OUT.csv [--case S|L] [--memory LIST] [--modes LIST] [--tasks LIST] [-n N] [--reps N] [--lock FILE]
        validate_sim.py --summary OUT.csv
 
-A cell is a memory size and a mode. It is measured by `lever bench decode` and predicted by `lever plan` for the same memory, mode and
+A cell is a memory size and a mode. The modes of a size are measured in turns by `lever bench decode` and predicted by `lever plan` for the same memory, mode and
 tasks, with a profile of this machine that is taken just before (`lever probe`) and the rate of direct reads that the bench took
 in the same minute. Look at `load`: processes that wanted to run beside, one minute's average before the cell; a prediction
-is for a quiet machine. Repetitions go round all cells before any cell has its second one. A row is written after each repetition; a run that
+is for a quiet machine. Repetitions go round all sizes before any has its second one. Rows are written after each size; a run that
 was broken off goes on where it ended, as long as the commit is the same. --lock FILE is held during each measurement, which
 keeps other users of the machine out.
 
@@ -31,7 +31,7 @@ DIR = os.environ.get("LEVER_MODELS") or os.path.expanduser("~/.cache/lever/model
 DRAFT = os.path.join(DIR, "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf")
 S = os.path.join(DIR, "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf")
 L = os.environ.get("LEVER_L", os.path.join(DIR, "L.gguf"))
-MEMORY = {"S": "512M,640M,768M,1024M,1536M,all", "L": "1024M,1280M,2048M"}
+MEMORY = {"S": "512M,640M,768M,1024M,1536M,all", "L": "1024M,1280M,1536M,2048M,3072M,4096M"}
 FIELDS = ["when", "commit", "cpu", "case", "memory", "mode", "k", "tasks", "n", "rep", "load", "mac", "raw", "measured", "predicted", "ratio",
           "tokens_round_measured", "tokens_round_predicted"]
 CONTEXT = "640"  # of a plan: half of it is what a row attends to; the prompts have 100 to 500 tokens
@@ -62,20 +62,25 @@ def harmonic(values):
     return len(values) / sum(1 / v for v in values)
 
 
-def measure(a, target, memory, mode):
-    cmd = [a.lever, "bench", "decode", "-m", target, "-md", DRAFT, "--modes", mode, "--tasks", a.tasks, "-n", str(a.n), "--json"]
+def measure(a, target, memory, modes, k):
+    cmd = [a.lever, "bench", "decode", "-m", target, "-md", DRAFT, "--modes", ",".join(modes), "--tasks", a.tasks, "-n", str(a.n), "--json"]
+    cmd += ["--spec-draft-n-max", str(k)] if k else []
     if target == L:
         cmd += ["--reference", S]
     return run(cmd + memory_args(memory))
 
 
-def predict(a, target, memory, mode, profile, raw, k):
+def plan(a, target, memory, mode, profile, raw, k):
     with tempfile.NamedTemporaryFile("w", suffix=".json") as f:
         json.dump(dict(profile, flash_rate=raw or profile["flash_rate"]), f)
         f.flush()
         cmd = [a.lever, "plan", "-m", target, "-md", DRAFT, "-c", CONTEXT, "-n", str(a.n), "--modes", mode, "--profile", f.name, "--json"]
         cmd += ["--spec-draft-n-max", str(k)] if k else []
-        tasks = run(cmd + memory_args(memory))["modes"][mode]["tasks"]
+        return run(cmd + memory_args(memory))["modes"][mode]
+
+
+def predict(a, target, memory, mode, profile, raw, k):
+    tasks = plan(a, target, memory, mode, profile, raw, k)["tasks"]
     names = a.tasks.split(",")
     return harmonic([tasks[t]["tok_per_s"] for t in names]), harmonic([tasks[t]["tokens_per_round"] for t in names])
 
@@ -88,20 +93,23 @@ def machine():
     return commit, "%s x%d" % (cpu, len(os.sched_getaffinity(0)))
 
 
-def cell(a, target, memory, mode, rep, commit, cpu):
+def cells(a, target, memory, modes, rep, commit, cpu):
+    """Rows of one memory size: all its modes in turns, a chain of the length that the simulator finds best."""
     with locked(a.lock):
         load = os.getloadavg()[0]
         profile = run([a.lever, "probe", DRAFT, "--json", "--no-cache"])
-        m = measure(a, target, memory, mode)
-    all_ = m["modes"][mode]["all"]
-    raw, k = m["raw"] or 0, all_.get("k", 0)
-    predicted, tokens = predict(a, target, memory, mode, profile, raw, k)
-    return {"when": time.strftime("%Y-%m-%dT%H:%M"), "commit": commit, "cpu": cpu, "case": a.case, "memory": memory, "mode": mode,
-            "k": k, "tasks": a.tasks.replace(",", " "), "n": a.n, "rep": rep, "load": "%.1f" % load,
-            "mac": "%.3g" % (profile["compute"][-1]["rows"] / profile["compute"][-1]["seconds_per_weight"]), "raw": "%.3g" % raw,
-            "measured": "%.3f" % all_["tok_per_s"], "predicted": "%.3f" % predicted,
-            "ratio": "%.3f" % (predicted / all_["tok_per_s"]), "tokens_round_measured": "%.2f" % all_["tokens_per_round"],
-            "tokens_round_predicted": "%.2f" % tokens}
+        k = plan(a, target, memory, "chain", profile, 0, 0)["k"] if "chain" in modes else 0
+        m = measure(a, target, memory, modes, k)
+    raw = m["raw"] or 0
+    for mode in modes:
+        all_ = m["modes"][mode]["all"]
+        predicted, tokens = predict(a, target, memory, mode, profile, raw, k if mode == "chain" else 0)
+        yield {"when": time.strftime("%Y-%m-%dT%H:%M"), "commit": commit, "cpu": cpu, "case": a.case, "memory": memory, "mode": mode,
+               "k": k if mode == "chain" else 0, "tasks": a.tasks.replace(",", " "), "n": a.n, "rep": rep, "load": "%.1f" % load,
+               "mac": "%.3g" % (profile["compute"][-1]["rows"] / profile["compute"][-1]["seconds_per_weight"]), "raw": "%.3g" % raw,
+               "measured": "%.3f" % all_["tok_per_s"], "predicted": "%.3f" % predicted,
+               "ratio": "%.3f" % (predicted / all_["tok_per_s"]), "tokens_round_measured": "%.2f" % all_["tokens_per_round"],
+               "tokens_round_predicted": "%.2f" % tokens}
 
 
 def read(path):
@@ -157,17 +165,14 @@ def main():
             out.writeheader()
         for rep in range(a.reps):
             for memory in (a.memory or MEMORY[a.case]).split(","):
-                for mode in a.modes.split(","):
-                    if (commit, a.case, memory, mode, rep) in done:
-                        continue
-                    try:
-                        row = cell(a, target, memory, mode, rep, commit, cpu)
-                    except RuntimeError as e:
-                        print("%s %s %s: %s" % (a.case, memory, mode, e), file=sys.stderr)
-                        continue
-                    out.writerow(row)
-                    f.flush()
-                    print(",".join(str(row[k]) for k in FIELDS), flush=True)
+                modes = [m for m in a.modes.split(",") if (commit, a.case, memory, m, rep) not in done]
+                try:
+                    for row in cells(a, target, memory, modes, rep, commit, cpu) if modes else ():
+                        out.writerow(row)
+                        f.flush()
+                        print(",".join(str(row[k]) for k in FIELDS), flush=True)
+                except RuntimeError as e:
+                    print("%s %s: %s" % (a.case, memory, e), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -639,6 +639,8 @@ struct lever_simulation_options {
     float prune_at, prune_rows, prune_lost; /* share of the layers after which rows are dropped; of rows; of accepted tokens
                                                that are lost with them */
     float peek_hit;          /* how often a look at a late layer names the next root; below 0: as measured, 0.6 */
+    float prune_knows;       /* instead of prune_rows and prune_lost: share of places where the layer at prune_at knows the next
+                                token; which rows that drops is left to the engine's rules */
 };
 
 LEVER_API void lever_simulation_options_default(struct lever_simulation_options *opt, size_t size);

@@ -4,6 +4,7 @@
 
 #define LEARN_KEEP 0.9 /* of a pass's weight is left a pass later */
 #define PRIOR 0.2      /* weight of each of the two made-up passes */
+#define SPREAD 0.2     /* the stream takes t_stream (1 - SPREAD) to (1 + SPREAD) */
 #define RUN_KEEP 0.95  /* share of a round's weight in a run that is left a round later */
 #define RUN_ROUNDS 4   /* rounds before a run has a rate */
 #define CHAIN_MAX 32 /* rows that lv_cost_chain_rate tries */
@@ -50,9 +51,13 @@ double lv_cost_compute(const struct lv_cost *c, uint32_t rows)
 
 double lv_cost_pass(const struct lv_cost *c, uint32_t rows)
 {
-    const double t = lv_cost_compute(c, rows);
+    const double t = lv_cost_compute(c, rows), lo = (1.0 - SPREAD) * c->t_stream, hi = (1.0 + SPREAD) * c->t_stream;
 
-    return t > c->t_stream ? t : c->t_stream;
+    if (t <= lo)
+        return c->t_stream;
+    if (t >= hi)
+        return t;
+    return (t * (t - lo) + 0.5 * (hi * hi - t * t)) / (hi - lo);
 }
 
 double lv_cost_round(const struct lv_cost *c, uint32_t rows)

@@ -1,7 +1,9 @@
 /* Predicted time of a round, and the tree size that is worth it. (arXiv 2605.16786, 4.2)
  *
- * T_round(n) = max(T_stream, T_target(n)) + T_head + T_fixed. Inside the stream's shadow a node costs nothing; beyond it
- * tokens a second decide.
+ * T_round(n) = E max(T_stream, T_target(n)) + T_head + T_fixed. Inside the stream's shadow a node costs nothing; beyond it
+ * tokens a second decide. Where the shadow ends is not known well: a device drifts, and one whose reads wait for compute does not
+ * show how fast it is. So T_stream is taken to be spread evenly about its estimate, and rows near the end of the shadow cost
+ * part of what they compute.
  *
  * Pure: no I/O, clock or threads; times in seconds. */
 #ifndef LV_COST_COST_H
@@ -41,6 +43,7 @@ struct lv_cost {
 double lv_stairs_at(const struct lv_stairs *s, uint32_t rows);
 /* Compute of a pass: the staircase as passes have shown it to be, a + b x step. */
 double lv_cost_compute(const struct lv_cost *c, uint32_t rows);
+/* Expected; stream and compute side by side. */
 double lv_cost_pass(const struct lv_cost *c, uint32_t rows);
 double lv_cost_round(const struct lv_cost *c, uint32_t rows);
 

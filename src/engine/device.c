@@ -3,7 +3,17 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
+#include "engine/draft.h"
 #include "engine/stairs.h"
+#include "map/round.h"
+
+/* A round of usual size, that where to draft is decided by. */
+#define RESIDENT_BATCHES 3   /* all waited for */
+#define RESIDENT_ROWS 6
+#define STREAMED_EXPOSED 2   /* after a surprise */
+#define STREAMED_BESIDE 8    /* while the pass waits for flash */
+#define STREAMED_ROWS 32
 
 static void say(const struct lever_engine *e, enum lever_log_level level, const char *fmt, const char *what)
 {
@@ -44,23 +54,70 @@ enum lever_status lv_device_open(struct lever_engine *e, struct lever_error *err
     return LEVER_OK;
 }
 
-/* Seconds of a batch of usual size here and there. */
-static enum lever_status faster(struct lever_engine *e, bool *out, struct lever_error *err)
+/* Staircase of a draft's batch, head included, where it runs now. */
+static enum lever_status batch_stairs(struct lever_engine *e, struct lv_stairs *out, struct lever_error *err)
 {
-    struct lv_accel_model *device = e->draft.device;
-    double here, there;
-    char line[200];
+    *out = (struct lv_stairs){ .n = 2, .rows = { 1, LV_DRAFT_OPEN } };
+    for (uint32_t i = 0; i < out->n; i++)
+        LV_TRY(lv_stairs_time(&out->seconds[i], &e->draft, out->rows[i], err));
+    if (out->seconds[1] < out->seconds[0])
+        out->seconds[1] = out->seconds[0];
+    return LEVER_OK;
+}
 
-    LV_TRY(lv_stairs_time(&there, &e->draft, LV_DRAFT_OPEN, err));
+/* Of a pass, as far as loading has shown what the device gives. */
+static double stream_seconds(const struct lever_engine *e)
+{
+    struct lv_reader_stats io;
+
+    lv_reader_get_stats(e->target.reader, &io);
+    if (!io.full_ns || !io.full_bytes)
+        return 0.0;
+    return (double)e->target.place.streamed_bytes / ((double)io.full_bytes / lv_seconds(io.full_ns));
+}
+
+/* Device 0: the CPU's kernels; 1: the accelerator. */
+static enum lever_status measure(struct lever_engine *e, struct lv_map *m, struct lever_error *err)
+{
+    struct lv_map_device cpu = { .name = "CPU", .kind = LV_MAP_VECTOR, .bit_equal = true, .shares_cores = true };
+    struct lv_map_device there = { .name = lv_accel_caps(e->accel)->name, .kind = LV_MAP_ACCELERATOR };
+    struct lv_accel_model *device = e->draft.device;
+
+    LV_TRY(batch_stairs(e, &there.stairs[LV_MAP_DRAFT_BODY], err));
     e->draft.device = NULL;
-    const enum lever_status st = lv_stairs_time(&here, &e->draft, LV_DRAFT_OPEN, err);
+    const enum lever_status st = batch_stairs(e, &cpu.stairs[LV_MAP_DRAFT_BODY], err);
 
     e->draft.device = device;
     LV_TRY(st);
-    snprintf(line, sizeof line, "a draft batch of %d rows takes %.1f ms on the CPU, %.1f ms on the device", LV_DRAFT_OPEN,
-             here * 1e3, there * 1e3);
+    lv_stairs_measure(&cpu.stairs[LV_MAP_TARGET_BODY], &e->target.exec, lv_pool_n(e->pool));
+    lv_map_add(m, &cpu);
+    lv_map_add(m, &there);
+    return LEVER_OK;
+}
+
+/* True if a round is over sooner with the draft on the device: by shorter batches, or as the cores have the target to do
+ * meanwhile. */
+static enum lever_status pays(struct lever_engine *e, bool *out, struct lever_error *err)
+{
+    struct lv_map m = { .n = 0 };
+    double round[LV_MAP_DEVICES];
+    char line[240];
+
+    LV_TRY(measure(e, &m, err));
+    const struct lv_map_round resident = { .draft_rows = 1, .n_exposed = RESIDENT_BATCHES, .target_rows = RESIDENT_ROWS };
+    const struct lv_map_round streamed = { .draft_rows = LV_DRAFT_OPEN,
+                                           .n_exposed = STREAMED_EXPOSED,
+                                           .n_beside = STREAMED_BESIDE,
+                                           .target_rows = STREAMED_ROWS,
+                                           .t_stream = e->target.stream ? stream_seconds(e) : 0.0 };
+
+    *out = lv_map_home(&m, e->target.stream ? &streamed : &resident, round) == 1;
+    snprintf(line, sizeof line,
+             "a round is thought to take %.1f ms with the draft on the CPU, %.1f ms with it on the device (a batch of %d "
+             "rows: %.1f, %.1f ms)",
+             1e3 * round[0], 1e3 * round[1], LV_DRAFT_OPEN, 1e3 * m.device[0].stairs[LV_MAP_DRAFT_BODY].seconds[1],
+             1e3 * m.device[1].stairs[LV_MAP_DRAFT_BODY].seconds[1]);
     say(e, LEVER_LOG_INFO, "%s", line);
-    *out = there < here;
     return LEVER_OK;
 }
 
@@ -80,9 +137,9 @@ enum lever_status lv_device_load(struct lever_engine *e, struct lever_error *err
         return LEVER_OK;
     }
     if (is_auto(e))
-        LV_TRY(faster(e, &keep, err));
+        LV_TRY(pays(e, &keep, err));
     if (!keep)
-        do_without(e, "that is faster");
+        do_without(e, "a round is over sooner");
     else
         say(e, LEVER_LOG_INFO, "the draft runs on %s", lv_accel_caps(e->accel)->name);
     return LEVER_OK;

@@ -7,7 +7,8 @@
 /* Before memory is planned: opens the device that is asked for, if there is a draft for it. One that cannot be used is no
  * error: it is said, once, and the CPU drafts. LEVER_E_ARG: there is no such kind. */
 enum lever_status lv_device_open(struct lever_engine *e, struct lever_error *err);
-/* The draft is loaded: puts it on the device; "auto" keeps it there if a batch is faster than here. */
+/* Both models are loaded: puts the draft on the device. "auto" leaves it to the mapper, which compares a round of usual size
+ * with it here and there. */
 enum lever_status lv_device_load(struct lever_engine *e, struct lever_error *err);
 /* The device failed while it worked (of struct lv_draft: on_lost). ctx: the engine. */
 void lv_device_lost(void *ctx, const char *why);

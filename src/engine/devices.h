@@ -4,8 +4,8 @@
  * batches may be faster without. All levels have the same bits, so the choice changes speed alone. Elsewhere there is one
  * device, nothing is measured and every run uses the one table there is.
  *
- * A draft that runs as a whole on an accelerator (engine/device.h) is none of the mapper's: its cache is there, so its batches
- * cannot go here and there.
+ * A draft that runs on an accelerator (engine/device.h) is not among them: its cache is there, so its batches cannot go here and
+ * there.
  *
  * owns     the second kernel table
  * threads  lv_devices_measure and the learning while no run is under way that learns too; the rest from any */

@@ -261,6 +261,8 @@ const char *lv_engine_no_draft(const struct lever_engine *e)
 {
     if (!e->has_draft || e->uses_draft || e->opt.speculation == LEVER_SPEC_OFF)
         return NULL;
+    if (e->draft_released)
+        return "the draft was released: decoding without it is faster with weights in its place";
     return e->plan.draft_loses
                ? "decoding without the draft: its memory serves better for weights (--speculation tree keeps it)"
                : "the draft does not fit the memory budget beside the target: decoding without it";

@@ -24,7 +24,8 @@ struct lever_engine {
     struct lv_devices devices;
     struct lv_pool *pool;
     struct lv_plan plan;
-    bool uses_draft;                /* after the plan */
+    bool uses_draft;                /* after the plan, until it is released */
+    bool draft_released;            /* engine/release.h */
     struct lv_lens lens;            /* of the target, for pruning; n 0: none */
     struct lv_lens_layer plain;     /* what pruning does without */
     struct lv_judge judge;          /* whether it pays */

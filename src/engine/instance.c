@@ -70,6 +70,11 @@ static enum lever_status open_reader(struct lv_instance *m, const struct lv_read
     return lv_reader_open(&m->reader, path, bytes, n, io, err);
 }
 
+static uint8_t *ring_start(const struct lv_instance *m)
+{
+    return (uint8_t *)lv_round_up((uintptr_t)m->ring, LV_IO_ALIGN);
+}
+
 static enum lever_status make_stream(struct lv_instance *m, const struct lv_instance_spec *spec,
                                      struct lever_error *err)
 {
@@ -79,11 +84,10 @@ static enum lever_status make_stream(struct lv_instance *m, const struct lv_inst
     m->ring = lv_region_new(m->ring_bytes, false);
     if (!m->ring)
         return LV_FAIL(err, LEVER_E_NOMEM, "stream ring: %llu bytes", (unsigned long long)m->ring_bytes);
-    LV_TRY(lv_stream_new(&m->stream, m->reader, m->place.extent, m->place.n_extent, m->place.max_extent,
-                         (uint8_t *)lv_round_up((uintptr_t)m->ring, LV_IO_ALIGN), n_slot, m->exec.event, err));
+    LV_TRY(lv_stream_new(&m->stream, m->reader, m->place.extent, m->place.n_extent, m->place.max_extent, ring_start(m), n_slot,
+                         m->exec.event, err));
     m->exec.src = lv_stream_source(m->stream);
-    lv_reader_check_direct(m->reader, m->place.extent[0].i_file, m->place.extent[0].off,
-                           (uint8_t *)lv_round_up((uintptr_t)m->ring, LV_IO_ALIGN));
+    lv_reader_check_direct(m->reader, m->place.extent[0].i_file, m->place.extent[0].off, ring_start(m));
     return LEVER_OK;
 }
 
@@ -94,6 +98,7 @@ enum lever_status lv_instance_load(struct lv_instance *m, const struct lv_instan
     LV_TRY(open_reader(m, io, err));
     LV_TRY(lv_place(&m->place, m->program, spec->pin_bytes, spec->stream_head, spec->slot_bytes, err));
     m->stream_head = spec->stream_head;
+    m->extent_bytes = spec->slot_bytes;
     if (!lv_arena_init(&m->arena, lv_instance_arena_bytes(m, spec), false))
         return LV_FAIL(err, LEVER_E_NOMEM, "KV cache and buffers: %llu bytes",
                        (unsigned long long)lv_instance_arena_bytes(m, spec));
@@ -122,7 +127,143 @@ enum lever_status lv_instance_load(struct lv_instance *m, const struct lv_instan
     return LEVER_OK;
 }
 
-void lv_instance_close(struct lv_instance *m)
+/* ---- pinning more ------------------------------------------------------------------ */
+
+/* The segments of a weight as they were. */
+struct view {
+    struct lv_segment *seg;
+    uint32_t n_seg;
+};
+
+/* Groups at a weight's start that are pinned, and the segments that hold them. */
+static uint32_t count_pinned(const struct lv_segment *seg, uint32_t n_seg, uint32_t *n_pinned_seg)
+{
+    uint32_t n = 0, s = 0;
+
+    for (; s < n_seg && seg[s].i_extent == LV_NONE; s++)
+        n += seg[s].n_groups;
+    *n_pinned_seg = s;
+    return n;
+}
+
+/* Pinned groups keep the memory that they had; *bytes grows by that of the others. */
+static enum lever_status keep_pinned(struct lv_weight *w, const struct view *old, uint64_t *bytes, struct lever_error *err)
+{
+    uint32_t n_old_seg, n_new_seg, n = 0;
+    const uint32_t n_old = count_pinned(old->seg, old->n_seg, &n_old_seg), n_new = count_pinned(w->seg, w->n_seg, &n_new_seg);
+
+    if (n_new < n_old)
+        return LV_FAIL(err, LEVER_E_INTERNAL, "%s: %u groups pinned, %u before", w->tensor->name, n_new, n_old);
+    struct lv_segment *seg = LV_NEW_ARRAY(struct lv_segment, n_old_seg + 1 + w->n_seg - n_new_seg);
+
+    if (!seg)
+        return LV_FAIL(err, LEVER_E_NOMEM, "view of %s", w->tensor->name);
+    for (; n < n_old_seg; n++)
+        seg[n] = old->seg[n];
+    if (n_new > n_old)
+        seg[n++] = (struct lv_segment){ .first_group = n_old, .n_groups = n_new - n_old, .i_extent = LV_NONE };
+    for (uint32_t s = n_new_seg; s < w->n_seg; s++)
+        seg[n++] = w->seg[s];
+    lv_free(w->seg);
+    w->seg = seg;
+    w->n_seg = n;
+    *bytes += (n_new - n_old) * w->group_bytes;
+    return LEVER_OK;
+}
+
+static enum lever_status check_parts(const struct lv_program *p, struct lever_error *err)
+{
+    for (uint32_t i = 0; i < p->n_op; i++) {
+        uint32_t n = 0;
+
+        for (uint32_t k = 0; p->op[i].kind == LV_OP_MATMUL && k < p->op[i].mm.n_w; k++)
+            n += p->w[p->op[i].mm.w[k]].n_seg;
+        if (n > LV_EXEC_MAX_PARTS)
+            return LV_FAIL(err, LEVER_E_INTERNAL, "an op would have %u weight segments", n);
+    }
+    return LEVER_OK;
+}
+
+/* A stream over other extents, through the ring that is there. */
+static enum lever_status stream_anew(struct lv_instance *m, const struct lv_placement *place, struct lv_stream **out,
+                                     struct lever_error *err)
+{
+    const uint64_t fit = (m->ring_bytes - LV_IO_ALIGN) / lv_slot_bytes(place->max_extent);
+
+    if (!fit)
+        return LV_FAIL(err, LEVER_E_INTERNAL, "an extent of %u bytes does not fit the ring", place->max_extent);
+    return lv_stream_new(out, m->reader, place->extent, place->n_extent, place->max_extent, ring_start(m),
+                         fit < place->n_extent ? (uint32_t)fit : place->n_extent, m->exec.event, err);
+}
+
+static void use_stream(struct lv_instance *m, struct lv_stream *s)
+{
+    lv_stream_free(m->stream);
+    m->stream = s;
+    m->exec.src = (struct lv_source){ 0 };
+    if (s) {
+        m->exec.src = lv_stream_source(s);
+        return;
+    }
+    lv_region_free(m->ring, m->ring_bytes);
+    m->ring = NULL;
+}
+
+enum lever_status lv_instance_pin_more(struct lv_instance *m, uint64_t bytes, struct lever_error *err)
+{
+    struct lv_program *p = m->program;
+    struct view *old = LV_NEW_ARRAY(struct view, p->n_w);
+    struct lv_placement place = { 0 };
+    struct lv_stream *stream = NULL;
+    uint64_t more_bytes = 0;
+    uint8_t *more = NULL;
+
+    if (!old)
+        return LV_FAIL(err, LEVER_E_NOMEM, "views of %u weights", p->n_w);
+    for (uint32_t i = 0; i < p->n_w; i++) {
+        old[i] = (struct view){ p->w[i].seg, p->w[i].n_seg };
+        p->w[i].seg = NULL;
+        p->w[i].n_seg = 0;
+    }
+    enum lever_status st = lv_place(&place, p, m->place.pinned_bytes + bytes, m->stream_head, m->extent_bytes, err);
+
+    for (uint32_t i = 0; i < p->n_w && st >= 0; i++)
+        st = keep_pinned(&p->w[i], &old[i], &more_bytes, err);
+    if (st >= 0)
+        st = check_parts(p, err);
+    if (st >= 0 && !more_bytes)
+        st = LV_FAIL(err, LEVER_E_BUDGET, "%llu bytes hold nothing more", (unsigned long long)bytes);
+    if (st >= 0 && !(more = lv_region_new(more_bytes, true)))
+        st = LV_FAIL(err, LEVER_E_NOMEM, "resident weights: %llu bytes", (unsigned long long)more_bytes);
+    if (st >= 0)
+        st = lv_load_more(p, m->reader, m->exec.k, m->exec.pool, more, err);
+    if (st >= 0 && place.n_extent)
+        st = stream_anew(m, &place, &stream, err);
+    if (st >= 0)
+        st = lv_program_seal(p, err);
+    for (uint32_t i = 0; i < p->n_w; i++) { /* one of the two views goes */
+        lv_free(st >= 0 ? old[i].seg : p->w[i].seg);
+        if (st < 0) {
+            p->w[i].seg = old[i].seg;
+            p->w[i].n_seg = old[i].n_seg;
+        }
+    }
+    lv_free(old);
+    if (st < 0) {
+        lv_stream_free(stream);
+        lv_region_free(more, more_bytes);
+        lv_placement_deinit(&place);
+        return st;
+    }
+    use_stream(m, stream);
+    lv_placement_deinit(&m->place);
+    m->place = place;
+    m->more = more;
+    m->more_bytes = more_bytes;
+    return LEVER_OK;
+}
+
+void lv_instance_unload(struct lv_instance *m)
 {
     lv_accel_unload(m->device); /* it uses buffers and weights */
     if (m->stream)
@@ -131,13 +272,22 @@ void lv_instance_close(struct lv_instance *m)
     lv_stream_free(m->stream);
     lv_region_free(m->ring, m->ring_bytes);
     lv_region_free(m->weights, m->weights_bytes);
+    lv_region_free(m->more, m->more_bytes);
     lv_arena_deinit(&m->arena);
     lv_placement_deinit(&m->place);
+    *m = (struct lv_instance){ .gguf = m->gguf, .program = m->program, .sidecar = m->sidecar, .sidecar_bytes = m->sidecar_bytes };
+}
+
+void lv_instance_close(struct lv_instance *m)
+{
+    lv_instance_unload(m);
     lv_program_free(m->program);
     lv_free(m->sidecar);
     lv_gguf_close(m->gguf);
     *m = (struct lv_instance){ 0 };
 }
+
+/* ---- runs --------------------------------------------------------------------------- */
 
 void lv_instance_use(struct lv_instance *m, struct lv_exec *x, bool head, uint32_t n_rows)
 {

@@ -27,6 +27,9 @@ struct lv_instance {
     struct lv_placement place;
     uint8_t *weights;            /* vectors and pinned groups */
     uint64_t weights_bytes;
+    uint8_t *more;               /* groups that were pinned later; NULL: none */
+    uint64_t more_bytes;
+    uint64_t extent_bytes;       /* most of an extent */
     struct lv_stream *stream;    /* NULL when all is pinned */
     uint8_t *ring;
     uint64_t ring_bytes;
@@ -61,6 +64,11 @@ uint64_t lv_instance_arena_bytes(const struct lv_instance *m, const struct lv_in
 enum lever_status lv_instance_load(struct lv_instance *m, const struct lv_instance_spec *spec, const struct lv_kern *k,
                                    struct lv_pool *pool, const struct lv_reader_options *io,
                                    struct lv_load_progress *progress, struct lever_error *err);
+/* Pins up to `bytes` more of the matrices; once. No run and no read of the stream is under way, which is begun anew. After a
+ * failure nothing has changed. */
+enum lever_status lv_instance_pin_more(struct lv_instance *m, uint64_t bytes, struct lever_error *err);
+/* Gives back all memory but what file and program describe; it cannot run any more. */
+void lv_instance_unload(struct lv_instance *m);
 void lv_instance_close(struct lv_instance *m); /* accepts a zeroed or half-built one */
 
 /* The next run of x, the instance's exec or peek, over so many rows (a head, or a forward) uses the kernels that the mapper

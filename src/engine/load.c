@@ -116,7 +116,7 @@ static void load_worker(void *arg, unsigned worker)
     }
 }
 
-/* Pieces of all pinned segments; with piece NULL only counts. Assigns memory to the segments. */
+/* Pieces of all pinned segments without memory, which they are given; with piece NULL only counts. */
 static uint32_t list_pieces(struct lv_program *p, uint8_t *memory, struct piece *piece)
 {
     uint32_t n = 0;
@@ -129,9 +129,10 @@ static uint32_t list_pieces(struct lv_program *p, uint8_t *memory, struct piece 
         for (uint32_t s = 0; s < w->n_seg; s++) {
             struct lv_segment *seg = &w->seg[s];
 
-            if (seg->i_extent != LV_NONE)
+            if (seg->i_extent != LV_NONE || seg->r32)
                 continue;
-            seg->r32 = memory;
+            if (piece)
+                seg->r32 = memory;
             for (uint32_t g = 0; g < seg->n_groups; g += step, n++)
                 if (piece)
                     piece[n] = (struct piece){ .w = w,
@@ -161,8 +162,8 @@ static enum lever_status load_vectors(struct lv_program *p, struct job *j, uint8
     return LEVER_OK;
 }
 
-enum lever_status lv_load(struct lv_program *p, struct lv_reader *reader, const struct lv_kern *k, struct lv_pool *pool,
-                          uint8_t *memory, struct lv_load_progress *progress, struct lever_error *err)
+static enum lever_status load(struct lv_program *p, struct lv_reader *reader, const struct lv_kern *k, struct lv_pool *pool,
+                              uint8_t *memory, bool vectors, struct lv_load_progress *progress, struct lever_error *err)
 {
     struct job j = { .reader = reader,
                      .k = k,
@@ -180,7 +181,7 @@ enum lever_status lv_load(struct lv_program *p, struct lv_reader *reader, const 
     }
     for (unsigned i = 0; i < lv_pool_n(pool); i++) /* page-aligned at least; reads want LV_IO_ALIGN */
         j.buffer[i] = (uint8_t *)lv_round_up((uintptr_t)buffers, LV_IO_ALIGN) + i * worker_buffer_bytes(p);
-    if ((st = load_vectors(p, &j, &memory, err)) < 0)
+    if (vectors && (st = load_vectors(p, &j, &memory, err)) < 0)
         goto out;
     j.n_piece = list_pieces(p, memory, NULL);
     j.piece = LV_NEW_ARRAY(struct piece, j.n_piece);
@@ -203,4 +204,16 @@ out:
     lv_region_free(buffers, buffer_bytes);
     lv_free(j.piece);
     return st;
+}
+
+enum lever_status lv_load(struct lv_program *p, struct lv_reader *reader, const struct lv_kern *k, struct lv_pool *pool,
+                          uint8_t *memory, struct lv_load_progress *progress, struct lever_error *err)
+{
+    return load(p, reader, k, pool, memory, true, progress, err);
+}
+
+enum lever_status lv_load_more(struct lv_program *p, struct lv_reader *reader, const struct lv_kern *k, struct lv_pool *pool,
+                               uint8_t *memory, struct lever_error *err)
+{
+    return load(p, reader, k, pool, memory, false, NULL, err);
 }

@@ -23,4 +23,8 @@ uint64_t lv_load_buffer_bytes(const struct lv_program *p, unsigned n_worker);
 enum lever_status lv_load(struct lv_program *p, struct lv_reader *reader, const struct lv_kern *k, struct lv_pool *pool,
                           uint8_t *memory, struct lv_load_progress *progress, struct lever_error *err);
 
+/* Reads the pinned segments that have no memory yet (r32 NULL) into `memory`, as lv_load. */
+enum lever_status lv_load_more(struct lv_program *p, struct lv_reader *reader, const struct lv_kern *k, struct lv_pool *pool,
+                               uint8_t *memory, struct lever_error *err);
+
 #endif

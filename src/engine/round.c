@@ -7,6 +7,7 @@
 #include "draft/ahead.h"
 #include "engine/candidates.h"
 #include "engine/peek.h"
+#include "engine/release.h"
 #include "engine/stairs.h"
 
 #define HEAD_WATCH 64     /* tokens after which the draft's head is judged */
@@ -306,6 +307,7 @@ static void judge(lever_seq *q, double seconds, uint32_t n_tokens, bool speculat
         return;
     }
     q->spec_token_seconds = average(q->spec_token_seconds, seconds / n_tokens);
+    lv_release_judge(q);
     if (q->e->opt.speculation != LEVER_SPEC_AUTO || ++q->n_spec_rounds < LOSING_ROUNDS)
         return;
     q->n_spec_rounds = 0;

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "engine/candidates.h"
 #include "engine/device.h"
+#include "engine/release.h"
 #include "engine/seq.h"
 
 void lever_sampling_default(struct lever_sampling *s, size_t size)
@@ -124,6 +125,7 @@ static enum lever_status prefill(lever_seq *q, uint32_t first, uint32_t end, str
     struct lv_instance *m = &q->e->target;
     int32_t slot[LV_TREE_MAX];
     uint32_t bucket = m->exec.max_rows;
+    const double fixed = q->cost.t_fixed; /* what passes of so many rows leave unexplained is no round's */
 
     while (first < end) {
         const uint32_t n = end - first < bucket ? end - first : bucket;
@@ -132,6 +134,7 @@ static enum lever_status prefill(lever_seq *q, uint32_t first, uint32_t end, str
         for (uint32_t i = 1; i < n; i++)
             lv_tree_add(&q->tree, (int32_t)i - 1, q->text[first + i]);
         LV_TRY(lv_round_verify(q, n - 1, err));
+        q->cost.t_fixed = fixed;
         for (uint32_t i = 0; i < n; i++)
             slot[i] = (int32_t)i;
         lv_kv_commit(&m->kv, slot, n);
@@ -230,7 +233,11 @@ enum lever_status lever_step(lever_seq *q, int32_t *out, size_t cap_out, size_t 
     if (q->ended || q->n >= q->e->opt.n_ctx)
         return LV_FAIL(err, LEVER_E_ARG, "the text has ended; give another prompt");
     struct lever_engine *e = q->e;
-    const uint64_t t0 = lv_now_ns(), busy0 = reader_busy_ns(e), embed0 = e->target.embed.wait_ns + e->draft.embed.wait_ns;
+    const uint64_t t0 = lv_now_ns();
+
+    if (lv_release_due(q))
+        LV_TRY(lv_release_draft(q, err));
+    const uint64_t busy0 = reader_busy_ns(e), embed0 = e->target.embed.wait_ns + e->draft.embed.wait_ns;
     const uint64_t wait0 = atomic_load(&e->target.exec.stream_wait_ns);
     const uint64_t bytes0 = e->target.stream ? lv_stream_bytes_read(e->target.stream) : 0;
 

@@ -31,6 +31,7 @@ struct lever_seq {
     uint32_t n_plain;    /* rounds without speculation still to come: it was losing */
     double plain_token_seconds, spec_token_seconds; /* moving averages; 0 = not known */
     uint32_t n_spec_rounds; /* since the last decision */
+    uint32_t n_losing;   /* rounds in a row after which the draft's memory would have served better: engine/release.h */
     char note[120];      /* why it rested last; empty: it did not */
     struct lv_tree tree;
     int32_t map[LV_TREE_MAX]; /* tree node -> node of the draft's tree */

@@ -156,6 +156,7 @@ static void configure(struct lv_sim_config *c, const struct lever_plan_report *p
         .prune_at = (double)o->prune_at,
         .prune_rows = (double)o->prune_rows,
         .prune_lost = (double)o->prune_lost,
+        .prune_knows = (double)o->prune_knows,
         .n_tokens = o->tokens ? o->tokens : TOKENS,
         .seed = o->seed,
         .text_tokens = o->text,

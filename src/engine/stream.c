@@ -7,7 +7,7 @@
 #include "base/clock.h"
 
 /* Reads are numbered 0, 1, 2 ... for ever: number a brings extent a % n_extent of pass
- * a / n_extent. The ring has fewer slots than a pass has extents, so an extent is in one live slot at most. */
+ * a / n_extent. An extent is in one live slot at most: its next read waits until the last one was used up. */
 enum slot_state { SLOT_FREE, SLOT_FILLING, SLOT_READY };
 
 struct slot {
@@ -41,10 +41,19 @@ struct lv_stream {
 
 static void read_done(struct lv_read *req, void *user);
 
+/* The extent that comes next is still in use: extents are given back in any order, so in a ring of nearly all of a pass
+ * there may be a free slot before it is. */
+static bool is_live(const struct lv_stream *s, uint32_t i_extent)
+{
+    const struct slot *sl = &s->slot[atomic_load(&s->slot_of[i_extent])];
+
+    return s->next >= s->n_extent && sl->number + s->n_extent == s->next && sl->state != SLOT_FREE;
+}
+
 /* Starts reads into free slots. Called under lock. */
 static void fill(struct lv_stream *s)
 {
-    for (uint32_t i = 0; i < s->n_slot && s->running; i++) {
+    for (uint32_t i = 0; i < s->n_slot && s->running && !is_live(s, (uint32_t)(s->next % s->n_extent)); i++) {
         struct slot *sl = &s->slot[i];
 
         if (sl->state != SLOT_FREE)
@@ -194,6 +203,30 @@ void lv_stream_stop(struct lv_stream *s)
     pthread_mutex_lock(&s->lock);
     s->running = false;
     pthread_mutex_unlock(&s->lock);
+}
+
+static bool is_reading(struct lv_stream *s)
+{
+    bool reading = false;
+
+    pthread_mutex_lock(&s->lock);
+    for (uint32_t i = 0; i < s->n_slot; i++)
+        reading = reading || s->slot[i].state == SLOT_FILLING;
+    pthread_mutex_unlock(&s->lock);
+    return reading;
+}
+
+bool lv_stream_drain(struct lv_stream *s, const atomic_bool *cancel)
+{
+    for (;;) {
+        const uint32_t seen = lv_event_seen(s->event);
+
+        if (!is_reading(s))
+            return true;
+        if (atomic_load(cancel))
+            return false;
+        lv_event_wait(s->event, seen);
+    }
 }
 
 void lv_stream_abandon(struct lv_stream *s)

@@ -44,6 +44,8 @@ struct lv_source lv_stream_source(struct lv_stream *s);
  * error: what failed is read again. */
 void lv_stream_start(struct lv_stream *s);
 void lv_stream_stop(struct lv_stream *s);
+/* After lv_stream_stop: waits until no read is under way. False: *cancel was set before. */
+bool lv_stream_drain(struct lv_stream *s, const atomic_bool *cancel);
 /* The pass that was begun is given up: the next take() is of a new pass. Forgets a read error. */
 void lv_stream_abandon(struct lv_stream *s);
 

@@ -120,3 +120,32 @@ bool lv_map_plan(const struct lv_map *m, uint32_t set, const struct lv_map_round
     out->seconds += r->t_fixed;
     return out->seconds < HUGE_VAL;
 }
+
+/* The devices that keep their draft programs when it lives on device `home`. */
+static bool lives_at(const struct lv_map *m, uint32_t home, uint32_t device)
+{
+    return device == home || (m->device[home].shares_cores && m->device[device].shares_cores);
+}
+
+int lv_map_home(const struct lv_map *m, const struct lv_map_round *r, double seconds[LV_MAP_DEVICES])
+{
+    int best = -1;
+
+    for (uint32_t home = 0; home < LV_MAP_DEVICES; home++) {
+        struct lv_map there = *m;
+        struct lv_map_plan plan;
+
+        seconds[home] = HUGE_VAL;
+        if (home >= m->n || !m->device[home].stairs[LV_MAP_DRAFT_BODY].n)
+            continue;
+        for (uint32_t i = 0; i < m->n; i++)
+            if (!lives_at(m, home, i))
+                there.device[i].stairs[LV_MAP_DRAFT_BODY].n = there.device[i].stairs[LV_MAP_DRAFT_HEAD].n = 0;
+        if (!lv_map_plan(&there, LV_MAP_ALL, r, &plan))
+            continue;
+        seconds[home] = plan.seconds;
+        if (best < 0 || plan.seconds < seconds[best])
+            best = (int)home;
+    }
+    return best;
+}

@@ -29,4 +29,9 @@ struct lv_map_plan {
 /* Fills *out with the fastest plan; of equals the one with least work in all. False: some work has no device. */
 bool lv_map_plan(const struct lv_map *m, uint32_t set, const struct lv_map_round *r, struct lv_map_plan *out);
 
+/* For a draft that stays where it is put, its cache being there: the device with which a round is over soonest; kernels that
+ * share the cores are one place. seconds[i]: of a round with the draft on device i, HUGE_VAL where it cannot be. -1: none
+ * can. Of equals the first. */
+int lv_map_home(const struct lv_map *m, const struct lv_map_round *r, double seconds[LV_MAP_DEVICES]);
+
 #endif

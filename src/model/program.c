@@ -260,11 +260,13 @@ enum lever_status lv_program_seal(struct lv_program *p, struct lever_error *err)
 
     for (uint32_t i = 0; i < p->n_w; i++)
         n += p->w[i].n_seg;
-    lv_free(p->part);
-    p->n_part = p->max_part = 0;
-    p->part = LV_NEW_ARRAY(struct lv_part, n);
-    if (!p->part)
+    struct lv_part *part = LV_NEW_ARRAY(struct lv_part, n);
+
+    if (!part)
         return LV_FAIL(err, LEVER_E_NOMEM, "program: list of %zu weight segments", n);
+    lv_free(p->part);
+    p->part = part;
+    p->n_part = p->max_part = 0;
     for (uint32_t i = 0; i < p->n_op; i++)
         if (p->op[i].kind == LV_OP_MATMUL)
             list_parts(p, &p->op[i]);

@@ -143,7 +143,8 @@ struct lv_program {
 enum lever_status lv_program_new(struct lv_program **out, const struct lv_gguf *g, struct lever_error *err);
 void lv_program_free(struct lv_program *p); /* accepts NULL */
 
-/* Call once the segments of all weights are set, before the program is run. */
+/* Call once the segments of all weights are set, before the program is run; again when they have changed. After a failure the
+ * list is the old one. */
 enum lever_status lv_program_seal(struct lv_program *p, struct lever_error *err);
 
 /* For a draft, before anything is planned. The head has logits for the first n_tokens tokens only: vocabularies are

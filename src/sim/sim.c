@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "draft/ahead.h"
+#include "prune/rules.h"
 #include "sim/timeline.h"
 #include "tree/tree.h"
 
@@ -13,6 +14,8 @@
 #define BATCHES_BESIDE 200 /* as engine/seq.h */
 #define HEAD_BATCH 8      /* rows of a head batch, as model/exec.h */
 #define P_MIN 1e-3f
+#define KNOWN_P 0.98f     /* of the token that a layer in the middle knows */
+#define CUT_SECONDS 2e-5  /* of dropping rows, as engine/prune.c */
 #define PEEK_P 0.8f       /* what a look promises for the token it names */
 #define HEAD_STEP 0.2     /* of the average of the head's time, as engine/round.c */
 
@@ -31,6 +34,7 @@ struct sim {
     uint32_t n_batch, n_spine, n_open, quota;
     double left;             /* seconds of the batch under way; n_batch 0: there is none */
     bool starved, passing;   /* passing: the target's rows are under way */
+    bool kept[LV_TREE_MAX];  /* rows to the end of the pass */
     struct lv_run run;
     struct lv_sim_result r;
 };
@@ -205,7 +209,7 @@ static void choose_tree(struct sim *s, double begin)
 
 /* ---- verify and accept --------------------------------------------------------------- */
 
-/* The rows that the text takes, from the root; returns their count. */
+/* The rows that the text takes, from the root, as far as they are kept; returns their count. */
 static uint32_t true_path(const struct sim *s, uint32_t *row)
 {
     uint32_t n = 0;
@@ -216,6 +220,8 @@ static uint32_t true_path(const struct sim *s, uint32_t *row)
         const uint32_t truth = lv_accept_truth(&s->accept, s->n - 1 + n - 1);
 
         at = lv_tree_child(&s->tree, at, (int32_t)truth);
+        if (at >= 0 && !s->kept[at])
+            break;
     }
     return n;
 }
@@ -243,14 +249,73 @@ static void peek(void *ctx)
     lv_grow_set_p(&s->grow, child, PEEK_P);
 }
 
+/* Probability of each row given its parent: the draft's, or what a layer knows about the token there. */
+static void look(struct sim *s, float *p)
+{
+    bool knows[LV_TREE_MAX], is_true[LV_TREE_MAX] = { true };
+
+    for (uint32_t i = 0; i < s->tree.n; i++) {
+        const int32_t up = s->tree.parent[i];
+
+        knows[i] = 0.5 + 0.5 * (double)lv_rng_f32(&s->rng) < s->c->prune_knows;
+        if (up < 0)
+            continue;
+        is_true[i] = is_true[up] && (int32_t)lv_accept_truth(&s->accept, s->n - 1 + s->tree.depth[up]) == s->tree.token[i];
+        p[i] = expf(s->grow.node[s->map[i]].lp - s->grow.node[s->map[up]].lp);
+        if (knows[up] && is_true[up]) /* beside the text there is nothing to know */
+            p[i] = is_true[i] ? KNOWN_P : (1.0f - KNOWN_P) * p[i];
+    }
+}
+
+static double seconds_with(const struct sim *s, uint32_t rows)
+{
+    const double at = s->c->prune_at;
+    const double compute = at * lv_cost_compute(&s->cost, s->tree.n) + (1.0 - at) * lv_cost_compute(&s->cost, rows);
+
+    return compute > s->cost.t_stream ? compute : s->cost.t_stream;
+}
+
+/* The engine's rules, at the engine's price. Returns how many rows stay. */
+static uint32_t prune(struct sim *s)
+{
+    const struct lv_stairs *stairs = &s->cost.target;
+    float p[LV_TREE_MAX], path[LV_TREE_MAX];
+    double seconds[LV_STAIRS_MAX], gain;
+    const struct lv_rules_price price = { .edge = stairs->rows,
+                                          .seconds = seconds,
+                                          .n_edge = stairs->n,
+                                          .seconds_all = seconds_with(s, s->tree.n),
+                                          .seconds_cut = CUT_SECONDS,
+                                          .rate = run_rate(s) };
+
+    look(s, p);
+    lv_rules_path(s->tree.parent, p, s->tree.n, path);
+    for (uint32_t i = 0; i < stairs->n; i++)
+        seconds[i] = seconds_with(s, stairs->rows[i]);
+    return lv_rules_select(s->tree.parent, path, s->tree.n, &price, s->kept, &gain);
+}
+
+/* How many rows reach the end of the pass. */
+static uint32_t rows_kept(struct sim *s)
+{
+    const struct lv_sim_config *c = s->c;
+    const uint32_t n = (uint32_t)ceil(s->tree.n * (1.0 - c->prune_rows));
+
+    for (uint32_t i = 0; i < s->tree.n; i++)
+        s->kept[i] = true;
+    if (c->prune_knows > 0.0 && s->tree.n > 1)
+        return prune(s);
+    return n > 1 ? n : 1;
+}
+
 static void verify(struct sim *s)
 {
     const struct lv_sim_config *c = s->c;
     const bool beside = c->mode == LV_SIM_LEVER && c->n_extent && text_left(s) > 1; /* as the engine: where nothing is streamed it drafts serially */
-    const uint32_t kept = (uint32_t)ceil(s->tree.n * (1.0 - c->prune_rows));
+    const uint32_t kept = rows_kept(s);
     const struct lv_timeline_pass p = {
-        .compute_all = { lv_cost_compute(&s->cost, s->tree.n), lv_cost_compute(&s->cost, kept > 1 ? kept : 1) },
-        .drop_at = c->prune_rows > 0.0 ? c->prune_at : 1.0,
+        .compute_all = { lv_cost_compute(&s->cost, s->tree.n), lv_cost_compute(&s->cost, kept) },
+        .drop_at = kept < s->tree.n ? c->prune_at : 1.0,
         .apart = c->apart,
         .look_at = c->peek_at,
         .look = beside && c->peek_hit > 0.0 ? peek : NULL,
@@ -364,8 +429,10 @@ static const char *fault(const struct lv_sim_config *c)
     if (!(c->read_seconds >= 0.0) || !(c->pinned_share >= 0.0 && c->pinned_share <= 1.0) || !(c->t_fixed >= 0.0))
         return "a time or share is out of range";
     if (!(c->prune_rows >= 0.0 && c->prune_rows < 1.0) || !(c->prune_lost >= 0.0 && c->prune_lost < 1.0) ||
-        !(c->prune_at >= 0.0 && c->prune_at <= 1.0) || !(c->peek_hit >= 0.0 && c->peek_hit <= 1.0))
+        !(c->prune_at >= 0.0 && c->prune_at <= 1.0) || !(c->prune_knows >= 0.0 && c->prune_knows <= 1.0) || !(c->peek_hit >= 0.0 && c->peek_hit <= 1.0))
         return "a share of pruning or of the look is out of range";
+    if (c->prune_knows > 0.0 && c->prune_rows > 0.0)
+        return "rows are dropped by the rules or by a share, not by both";
     return NULL;
 }
 

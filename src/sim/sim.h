@@ -42,8 +42,10 @@ struct lv_sim_config {
     uint32_t max_rows, max_depth, chain_k, n_child;
     bool apart;              /* the draft runs beside the pass on a processor of its own */
     double peek_at, peek_hit; /* share of the pass before a late layer is looked at; how often that names the next root; 0: no look */
-    double prune_at, prune_rows, prune_lost; /* share of the pass after which rows are dropped; share of them; share of
-                                                accepted tokens that goes with them */
+    double prune_at;         /* share of the pass after which rows are dropped */
+    double prune_rows, prune_lost; /* so many of them, and of accepted tokens, as somebody else has measured it; or .. */
+    double prune_knows;      /* .. what the engine's rules drop (prune/rules.h) where a layer knows, in that share of places,
+                                which token comes next */
     uint64_t n_tokens, seed;
     uint32_t text_tokens;    /* a text ends after so many: the round is cut, the tree begins anew; 0: it never does */
     void (*observe)(void *ctx, enum lv_sim_event event, double x);

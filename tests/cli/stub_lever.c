@@ -164,6 +164,18 @@ static void log_options(const lever_engine *e)
 
     if (!f)
         return;
+    if (o->learned_dir) { /* a run that learns: a byte more */
+        char path[1200];
+        FILE *kept;
+
+        snprintf(path, sizeof path, "%s/learned-stub.bin", o->learned_dir);
+        kept = fopen(path, "a");
+        if (kept) {
+            fprintf(f, "learned %s %ld\n", path, ftell(kept));
+            fputc('x', kept);
+            fclose(kept);
+        }
+    }
     fprintf(f, "open draft=%s memory=%" PRIu64 " ctx=%" PRIu32 " threads=%" PRIu32 " spec=%d kmax=%" PRIu32
             " cpu=%s device=%s reader=%d ring=%" PRIu64 " slot=%" PRIu64 " vocab_only=%d sidecar=%s prune=%d\n",
             o->draft_path ? o->draft_path : "-", o->memory_bytes, o->n_ctx, o->n_threads, (int)o->speculation,

@@ -120,6 +120,26 @@ class Order(Decode):
         self.assertEqual(len(seqs), 15)
         self.assertEqual({re.search("temp=(.*?) .*seed=(.*?) ", s).groups() for s in seqs}, {("0.5", "3")})
 
+    def test_modes_learn_apart(self):
+        kept = os.path.join(self.cache, "lever", "learned")
+        os.makedirs(kept)
+        for name, n in (("learned-stub.bin", 100), ("other", 5)):
+            with open(os.path.join(kept, name), "w") as f:
+                f.write("x" * n)
+        self.env["TMPDIR"] = self.dir.name
+        p = self.write(turn("p1", "code", "x"), turn("p2", "math", "y"), turn("p3", "qa", "z"))
+        for more, first in (((), 103), (("--no-cache",), 0)): # 103: the reference of each prompt ran first
+            if os.path.exists(self.log_path):
+                os.remove(self.log_path)
+            self.bench(self.stub(), p, "--memory", "8M", "--spec-draft-n-max", "5", *more)
+            by_mode = {}
+            for line in self.log().splitlines():
+                if line.startswith("learned ") and kept not in line:
+                    _, path, n = line.split()
+                    by_mode.setdefault(os.path.basename(os.path.dirname(path)), []).append(int(n))
+            self.assertEqual(by_mode, {d: [first, first + 1, first + 2] for d in ("off-0", "chain-5", "tree-0", "lever-0")})
+            self.assertEqual([n for n in os.listdir(self.dir.name) if n.startswith("lever-bench")], [])
+
     def test_selection(self):
         p = self.write(turn("p1", "code", "x"), "", turn("p2", "math", "y"), turn("p3", "code", "z"),
                        turn("p4", "qa", "w"))

@@ -69,7 +69,7 @@ class Plan(Measure):
         self.assertIsNone(self.json("plan", "-m", m, "--profile", p, "--modes", "lever")["plain_tok_per_s"])
         for modes in ("", "on", "off,,chain", "off chain"):
             self.usage_error("plan", "-m", m, "--profile", p, "--modes", modes, says="--modes")
-        for prune in ("1", "0.5,0.5", "0.5,0.5,1", "0.5,0.5,0.5,0.5", "a,b,c", "0.5;0.5;0.5", "nan,0,0"):
+        for prune in ("1", "0.5", "0.5,", "0.5,1", "0.5,0.5,1", "0.5,0.5,0.5,0.5", "a,b,c", "0.5;0.5;0.5", "nan,0,0"):
             self.usage_error("plan", "-m", m, "--profile", p, "--prune-model", prune, says="--prune-model")
 
     def test_built_in(self):

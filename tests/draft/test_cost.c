@@ -141,6 +141,22 @@ static void run_learn(struct lv_rng *r)
               rows - 1);
 }
 
+/* A pass beside a stream that takes 0.8 to 1.2 of its estimate: the mean over many. */
+static void run_passes(struct lv_rng *r)
+{
+    const struct lv_cost c = random_cost(r, 128);
+
+    for (uint32_t rows = 1; rows <= 128; rows++) {
+        const double t = lv_cost_compute(&c, rows), got = lv_cost_pass(&c, rows);
+        double want = 0.0;
+
+        for (int i = 0; i < 1000; i++)
+            want += fmax(t, c.t_stream * (0.8 + 0.4 * (i + 0.5) / 1000)) / 1000;
+        CHECK_OR_RETURN(fabs(got - want) < 1e-5 * want, "%u rows: %g s beside a stream of %g s, the mean is %g", rows, got,
+                        c.t_stream, want);
+    }
+}
+
 /* A run's rate: none while it is young, never below what is promised, and that of a steady run. */
 static void run_rates(struct lv_rng *r)
 {
@@ -175,6 +191,8 @@ int main(int argc, char **argv)
         run_learn(&r);
     for (int i = 0; i < 20 && !n_fail; i++)
         run_rates(&r);
+    for (int i = 0; i < 100 && !n_fail; i++)
+        run_passes(&r);
     printf("%d failures\n", n_fail);
     return n_fail ? 1 : 0;
 }

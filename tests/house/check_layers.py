@@ -20,7 +20,7 @@ ALLOWED = {
     "map": {"cost"},
     "draft": {"tree", "cost"},
     "prune": {"gguf", "kern"},  # gguf: quant.h alone
-    "sim": {"tree", "cost", "draft"},
+    "sim": {"tree", "cost", "draft", "prune"},
     "model": {"gguf", "kern", "tree"},
     "accel": {"gguf", "kern", "model"},
     "engine": {"cpu", "gguf", "tok", "io", "kern", "tree", "cost", "map", "draft", "prune", "sim", "model", "accel"},

@@ -273,6 +273,26 @@ static void run_known(void)
     CHECK(lv_map_plan(&g.map, LV_MAP_ALL, &round, &plan) && plan.exposed[0].part[0].device == 0, "exposed, the faster one drafts");
 }
 
+/* A CPU of two kernel tables and an accelerator, where a batch takes 1.1 times as long. */
+static void run_home(void)
+{
+    struct machine h = two(0.001, 0.012);
+    struct sim_device far = { .tile = 1, .drift = 1.0 };
+    struct lv_map_round round = { .draft_rows = 8, .n_exposed = 3, .target_rows = 4 };
+    double t[LV_MAP_DEVICES];
+
+    far.program[LV_MAP_DRAFT_BODY] = (struct sim_program){ 0.0, 0.0011 };
+    add(&h, far, "far", LV_MAP_ACCELERATOR, false, false);
+    h.map.device[2].stairs[LV_MAP_TARGET_BODY].n = 0;
+    CHECK(lv_map_home(&h.map, &round, t) == 0 && t[0] == t[1] && t[2] > t[0] && t[3] == HUGE_VAL,
+          "what waits for each batch drafts on the CPU: %g, %g, %g s", t[0], t[1], t[2]);
+    round = (struct lv_map_round){ .draft_rows = 8, .n_beside = 10, .target_rows = 64, .t_stream = 0.05 };
+    CHECK(lv_map_home(&h.map, &round, t) == 2 && t[2] < t[0], "busy cores leave drafting to others: %g, %g s", t[0], t[2]);
+    for (uint32_t i = 0; i < 3; i++)
+        h.map.device[i].stairs[LV_MAP_DRAFT_BODY].n = 0;
+    CHECK(lv_map_home(&h.map, &round, t) == -1, "a draft that nothing can run has a home");
+}
+
 /* ---- drift and noise ------------------------------------------------------------------------ */
 
 struct history {
@@ -390,6 +410,7 @@ int main(int argc, char **argv)
     struct lv_rng r = { .state = seed };
 
     run_known();
+    run_home();
     run_accident();
     for (int i = 0; i < 200 && !n_fail; i++)
         run_place(&r);

@@ -547,6 +547,36 @@ static void test_pruning(void **state)
     assert_true(a_round(&lost, lost.n_token) < 0.98 * a_round(&whole, whole.n_token));
 }
 
+/* What a layer knows, the engine's rules turn into rows: who knows all computes less and loses nothing, who knows nothing
+ * drops no more than the price of the rest asks for. */
+static void test_pruning_rules(void **state)
+{
+    (void)state;
+    const struct lever_acceptance t = simple_table(0.7f, 0.2f);
+    struct lv_sim_config c = base(LV_SIM_TREE), p;
+
+    c.n_extent = 0;
+    c.target = stairs(0.1, 0.001); /* large trees */
+    c.n_tokens = 4000;
+    p = c;
+    p.prune_at = 0.5;
+    p.prune_knows = 1.0;
+    const struct lv_sim_result whole = run(&c, &t), all = run(&p, &t);
+
+    p.prune_knows = 0.01;
+    const struct lv_sim_result little = run(&p, &t);
+
+    print_message("compute a token: %.4f, all known %.4f, little %.4f\n", whole.compute / (double)whole.n_token,
+                  all.compute / (double)all.n_token, little.compute / (double)little.n_token);
+    assert_true(all.compute / (double)all.n_token < 0.97 * whole.compute / (double)whole.n_token);
+    assert_true(a_round(&all, all.n_token) > 0.99 * a_round(&whole, whole.n_token));
+    assert_true(speed(&little) > 0.99 * speed(&whole));
+    p.prune_knows = 0.5;
+    const struct lv_sim_result half = run(&p, &t);
+
+    assert_true(speed(&half) > speed(&little) && speed(&half) < speed(&all));
+}
+
 /* Beside the text the draft may be less sure of itself; then fewer rows go to waste. */
 static void test_beside(void **state)
 {
@@ -621,6 +651,7 @@ static void test_refusals(void **state)
     REFUSED(prune_rows, 1.0);
     REFUSED(prune_lost, nan_value);
     REFUSED(prune_at, -0.1);
+    REFUSED(prune_knows, 1.5);
     REFUSED(peek_hit, 1.1);
 }
 
@@ -657,7 +688,8 @@ int main(void)
         cmocka_unit_test(test_twin),          cmocka_unit_test(test_chain_tokens),  cmocka_unit_test(test_sure_draft),
         cmocka_unit_test(test_useless_draft), cmocka_unit_test(test_off_resident),  cmocka_unit_test(test_infinite_flash),
         cmocka_unit_test(test_one_row),       cmocka_unit_test(test_monotone),      cmocka_unit_test(test_overlap_pays),
-        cmocka_unit_test(test_pruning),       cmocka_unit_test(test_beside),        cmocka_unit_test(test_texts),        cmocka_unit_test(test_stretches),        cmocka_unit_test(test_same_again),    cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_pruning),
+        cmocka_unit_test(test_pruning_rules),       cmocka_unit_test(test_beside),        cmocka_unit_test(test_texts),        cmocka_unit_test(test_stretches),        cmocka_unit_test(test_same_again),    cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_tables),
     };
 
