@@ -43,7 +43,7 @@ struct setup {
     uint64_t short_by; /* bytes that are missing for all to be resident; 0: no bound */
 };
 
-/* The process itself is part of a budget, and grows: it is asked for again before each try. */
+/* The process itself is part of a budget, and grows, with sanitizers by megabytes: it is asked for again before each try. */
 static bool opened(const struct setup *s, lever_engine **e, lever_seq **q)
 {
     static const struct lv_io_ops ops = { .pread = read_call };
@@ -53,7 +53,7 @@ static bool opened(const struct setup *s, lever_engine **e, lever_seq **q)
     lever_sampling_default(&sampling, sizeof sampling);
     sampling.ignore_eos = true;
     sampling.temperature = s->sampled ? 0.8f : 0.0f;
-    for (uint32_t i = 0; i < 40; i++) {
+    for (uint32_t i = 0; i < 80; i++) {
         struct lever_options opt;
         struct lever_plan_report plan = { .size = sizeof plan };
 
@@ -66,7 +66,7 @@ static bool opened(const struct setup *s, lever_engine **e, lever_seq **q)
         if (s->short_by) {
             opt.memory_bytes = LEVER_MEMORY_UNLIMITED;
             CHECK(lever_plan(&opt, &plan, &err) >= 0, "%s", err.message);
-            opt.memory_bytes = plan.total - s->short_by + i * (1 << 17);
+            opt.memory_bytes = plan.total - s->short_by + i * (UINT64_C(3) << 18);
         }
         if (lv_engine_open_hooked(e, &opt, &ops, &err) >= 0) {
             if (!s->draft || ((*e)->uses_draft && (*e)->target.stream))
