@@ -295,17 +295,29 @@ static void put_round(struct lv_markup *m, const char *size, const json_t *round
     free(p);
 }
 
-/* The first size whose rounds were recorded and had reads: there the two halves of the work can be seen. */
+/* How much of a round's work its spans show: reads, and drafting beside the pass. -1: no round was recorded. */
+static int shows(const json_t *round)
+{
+    const json_t *spans = json_object_get(round, "spans");
+
+    if (!json_is_object(round))
+        return -1;
+    return 2 * (json_array_size(json_object_get(spans, "reads")) > 0) + (json_array_size(json_object_get(spans, "background")) > 0);
+}
+
+/* The first of the sizes whose recorded round shows most. */
 void lv_report_round(struct lv_markup *m, const struct lv_report *r)
 {
     size_t best = r->n_size;
+    int most = -1;
 
-    for (size_t i = r->n_size; i-- > 0;) {
-        const json_t *round = detail(r, i, "round");
-        const bool reads = json_array_size(json_object_get(json_object_get(round, "spans"), "reads")) > 0;
+    for (size_t i = 0; i < r->n_size; i++) {
+        const int n = shows(detail(r, i, "round"));
 
-        if (json_is_object(round) && (reads || best == r->n_size))
+        if (n > most) {
+            most = n;
             best = i;
+        }
     }
     lv_put(m, "<section class=\"wide\"><h2>One round over time</h2>");
     if (best < r->n_size)

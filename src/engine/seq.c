@@ -353,7 +353,7 @@ enum lever_status lever_stats(const lever_engine *e, const lever_seq *q, struct 
     s.pinned_bytes = e->target.place.pinned_bytes;
     s.streamed_bytes_per_pass = e->target.place.streamed_bytes;
     s.speculation = lv_round_mode(e);
-    s.speculation_note = q && q->note[0] ? q->note : lv_engine_no_draft(e);
+    s.speculation_note = q && q->note[0] && !e->draft_released ? q->note : lv_engine_no_draft(e);
     if (q) {
         s.n_prompt = q->n_prompt;
         s.seconds_draft = lv_seconds(q->draft.exposed_ns);
