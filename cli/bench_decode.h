@@ -164,6 +164,8 @@ struct lv_bench_detail {
 
 enum lever_status lv_bench_detail_open(struct lv_bench_detail *d, struct lever_error *err);
 void lv_bench_detail_close(struct lv_bench_detail *d); /* accepts one that is zero */
+/* All of `from` behind what `to` holds. */
+bool lv_bench_append(FILE *to, FILE *from);
 /* Takes over the trace of a run of task t. */
 enum lever_status lv_bench_detail_add(struct lv_bench_detail *d, uint32_t t, FILE *trace, struct lever_error *err);
 /* {"acceptance", "rounds", "sizes", "round"}, see COMMANDS.md. */

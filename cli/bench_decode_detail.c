@@ -36,7 +36,7 @@ static json_t *next_round(FILE *f)
     return NULL;
 }
 
-static bool append(FILE *to, FILE *from)
+bool lv_bench_append(FILE *to, FILE *from)
 {
     char buf[65536];
     size_t n;
@@ -62,7 +62,7 @@ enum lever_status lv_bench_detail_add(struct lv_bench_detail *d, uint32_t t, FIL
             d->task[t].reached[i]++;
         json_decref(o);
     }
-    if (!append(d->all, trace))
+    if (!lv_bench_append(d->all, trace))
         return lv_cli_fail(err, LEVER_E_IO, "keeping a trace failed: %s", strerror(errno));
     return LEVER_OK;
 }

@@ -92,20 +92,21 @@ static enum lever_status read_modes(struct planning *x, struct lever_error *err)
 static enum lever_status read_prune(struct planning *x, struct lever_error *err)
 {
     const char *s = x->a->prune_model;
+    bool good = true;
     float v[3];
     int n = 0;
 
-    for (bool more = s != NULL; more; n++) {
+    for (; s && n < 3; n++) {
         char *end;
 
         v[n] = strtof(s, &end);
-        more = *end == ',' && n < 2;
-        if (end == s || !(v[n] >= 0 && v[n] < 1) || (*end != '\0' && !more) || (*end == '\0' && n == 0))
-            return lv_cli_fail(err, LEVER_E_ARG,
-                               "--prune-model: found \"%s\", expected numbers below 1: three as in 0.5,0.25,0.02 or two as in 0.5,0.3",
-                               x->a->prune_model);
-        s = end + 1;
+        good = good && end != s && v[n] >= 0 && v[n] < 1 && (*end == ',' || *end == '\0');
+        s = *end == ',' ? end + 1 : NULL;
     }
+    if (x->a->prune_model && (!good || n < 2 || s))
+        return lv_cli_fail(err, LEVER_E_ARG,
+                           "--prune-model: found \"%s\", expected numbers below 1: three as in 0.5,0.25,0.02 or two as in 0.5,0.3",
+                           x->a->prune_model);
     if (n)
         x->how.prune_at = v[0];
     if (n == 2)

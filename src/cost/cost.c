@@ -65,6 +65,13 @@ double lv_cost_round(const struct lv_cost *c, uint32_t rows)
     return lv_cost_pass(c, rows) + c->t_head + c->t_fixed;
 }
 
+double lv_cost_cut(const struct lv_cost *c, uint32_t all, uint32_t rows, double left)
+{
+    const double compute = (1.0 - left) * lv_cost_compute(c, all) + left * lv_cost_compute(c, rows);
+
+    return compute > c->t_stream ? compute : c->t_stream;
+}
+
 void lv_cost_learn(struct lv_cost *c, uint32_t rows, double seconds)
 {
     const double x = lv_stairs_at(&c->target, rows);

@@ -46,6 +46,8 @@ double lv_cost_compute(const struct lv_cost *c, uint32_t rows);
 /* Expected; stream and compute side by side. */
 double lv_cost_pass(const struct lv_cost *c, uint32_t rows);
 double lv_cost_round(const struct lv_cost *c, uint32_t rows);
+/* A pass of `all` rows of which only `rows` go on where a share `left` of it is to come. */
+double lv_cost_cut(const struct lv_cost *c, uint32_t all, uint32_t rows, double left);
 
 /* A pass of `rows` computed for `seconds`; waiting and background work do not count. */
 void lv_cost_learn(struct lv_cost *c, uint32_t rows, double seconds);

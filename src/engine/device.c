@@ -65,7 +65,7 @@ static enum lever_status batch_stairs(struct lever_engine *e, struct lv_stairs *
     return LEVER_OK;
 }
 
-/* Of a pass, as far as loading has shown what the device gives. */
+/* Of a pass, as far as loading has shown what the device gives; 0 where nothing is streamed. */
 static double stream_seconds(const struct lever_engine *e)
 {
     struct lv_reader_stats io;
@@ -109,7 +109,7 @@ static enum lever_status pays(struct lever_engine *e, bool *out, struct lever_er
                                            .n_exposed = STREAMED_EXPOSED,
                                            .n_beside = STREAMED_BESIDE,
                                            .target_rows = STREAMED_ROWS,
-                                           .t_stream = e->target.stream ? stream_seconds(e) : 0.0 };
+                                           .t_stream = stream_seconds(e) };
 
     *out = lv_map_home(&m, e->target.stream ? &streamed : &resident, round) == 1;
     snprintf(line, sizeof line,

@@ -75,6 +75,18 @@ static uint8_t *ring_start(const struct lv_instance *m)
     return (uint8_t *)lv_round_up((uintptr_t)m->ring, LV_IO_ALIGN);
 }
 
+/* A stream over the extents of a placement, through the ring that is there. */
+static enum lever_status new_stream(struct lv_instance *m, const struct lv_placement *place, struct lv_stream **out,
+                                    struct lever_error *err)
+{
+    const uint64_t fit = (m->ring_bytes - LV_IO_ALIGN) / lv_slot_bytes(place->max_extent);
+
+    if (!fit)
+        return LV_FAIL(err, LEVER_E_INTERNAL, "an extent of %u bytes does not fit the ring", place->max_extent);
+    return lv_stream_new(out, m->reader, place->extent, place->n_extent, place->max_extent, ring_start(m),
+                         fit < place->n_extent ? (uint32_t)fit : place->n_extent, m->exec.event, err);
+}
+
 static enum lever_status make_stream(struct lv_instance *m, const struct lv_instance_spec *spec,
                                      struct lever_error *err)
 {
@@ -84,8 +96,7 @@ static enum lever_status make_stream(struct lv_instance *m, const struct lv_inst
     m->ring = lv_region_new(m->ring_bytes, false);
     if (!m->ring)
         return LV_FAIL(err, LEVER_E_NOMEM, "stream ring: %llu bytes", (unsigned long long)m->ring_bytes);
-    LV_TRY(lv_stream_new(&m->stream, m->reader, m->place.extent, m->place.n_extent, m->place.max_extent, ring_start(m), n_slot,
-                         m->exec.event, err));
+    LV_TRY(new_stream(m, &m->place, &m->stream, err));
     m->exec.src = lv_stream_source(m->stream);
     lv_reader_check_direct(m->reader, m->place.extent[0].i_file, m->place.extent[0].off, ring_start(m));
     return LEVER_OK;
@@ -119,9 +130,6 @@ enum lever_status lv_instance_load(struct lv_instance *m, const struct lv_instan
         return LV_FAIL(err, LEVER_E_NOMEM, "resident weights: %llu bytes", (unsigned long long)m->weights_bytes);
     LV_TRY(lv_load(m->program, m->reader, k, pool, m->weights, progress, err));
     LV_TRY(lv_program_seal(m->program, err));
-    if (m->program->max_part > LV_EXEC_MAX_PARTS)
-        return LV_FAIL(err, LEVER_E_INTERNAL, "an op has %u weight segments, at most %d are supported; use a larger --slot",
-                       m->program->max_part, LV_EXEC_MAX_PARTS);
     if (m->place.n_extent)
         LV_TRY(make_stream(m, spec, err));
     return LEVER_OK;
@@ -171,31 +179,6 @@ static enum lever_status keep_pinned(struct lv_weight *w, const struct view *old
     return LEVER_OK;
 }
 
-static enum lever_status check_parts(const struct lv_program *p, struct lever_error *err)
-{
-    for (uint32_t i = 0; i < p->n_op; i++) {
-        uint32_t n = 0;
-
-        for (uint32_t k = 0; p->op[i].kind == LV_OP_MATMUL && k < p->op[i].mm.n_w; k++)
-            n += p->w[p->op[i].mm.w[k]].n_seg;
-        if (n > LV_EXEC_MAX_PARTS)
-            return LV_FAIL(err, LEVER_E_INTERNAL, "an op would have %u weight segments", n);
-    }
-    return LEVER_OK;
-}
-
-/* A stream over other extents, through the ring that is there. */
-static enum lever_status stream_anew(struct lv_instance *m, const struct lv_placement *place, struct lv_stream **out,
-                                     struct lever_error *err)
-{
-    const uint64_t fit = (m->ring_bytes - LV_IO_ALIGN) / lv_slot_bytes(place->max_extent);
-
-    if (!fit)
-        return LV_FAIL(err, LEVER_E_INTERNAL, "an extent of %u bytes does not fit the ring", place->max_extent);
-    return lv_stream_new(out, m->reader, place->extent, place->n_extent, place->max_extent, ring_start(m),
-                         fit < place->n_extent ? (uint32_t)fit : place->n_extent, m->exec.event, err);
-}
-
 static void use_stream(struct lv_instance *m, struct lv_stream *s)
 {
     lv_stream_free(m->stream);
@@ -229,16 +212,14 @@ enum lever_status lv_instance_pin_more(struct lv_instance *m, uint64_t bytes, st
 
     for (uint32_t i = 0; i < p->n_w && st >= 0; i++)
         st = keep_pinned(&p->w[i], &old[i], &more_bytes, err);
-    if (st >= 0)
-        st = check_parts(p, err);
     if (st >= 0 && !more_bytes)
         st = LV_FAIL(err, LEVER_E_BUDGET, "%llu bytes hold nothing more", (unsigned long long)bytes);
     if (st >= 0 && !(more = lv_region_new(more_bytes, true)))
         st = LV_FAIL(err, LEVER_E_NOMEM, "resident weights: %llu bytes", (unsigned long long)more_bytes);
     if (st >= 0)
-        st = lv_load_more(p, m->reader, m->exec.k, m->exec.pool, more, err);
+        st = lv_load(p, m->reader, m->exec.k, m->exec.pool, more, NULL, err);
     if (st >= 0 && place.n_extent)
-        st = stream_anew(m, &place, &stream, err);
+        st = new_stream(m, &place, &stream, err);
     if (st >= 0)
         st = lv_program_seal(p, err);
     for (uint32_t i = 0; i < p->n_w; i++) { /* one of the two views goes */

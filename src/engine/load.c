@@ -151,6 +151,8 @@ static enum lever_status load_vectors(struct lv_program *p, struct job *j, uint8
         struct lv_vector *v = &p->v[i];
         const uint64_t bytes = v->n * sizeof(float);
 
+        if (v->data)
+            continue;
         if (bytes > PIECE_BYTES)
             return LV_FAIL(err, LEVER_E_MODEL, "tensor %s: vector of %u values, at most %zu expected", v->tensor->name,
                            v->n, PIECE_BYTES / sizeof(float));
@@ -162,8 +164,8 @@ static enum lever_status load_vectors(struct lv_program *p, struct job *j, uint8
     return LEVER_OK;
 }
 
-static enum lever_status load(struct lv_program *p, struct lv_reader *reader, const struct lv_kern *k, struct lv_pool *pool,
-                              uint8_t *memory, bool vectors, struct lv_load_progress *progress, struct lever_error *err)
+enum lever_status lv_load(struct lv_program *p, struct lv_reader *reader, const struct lv_kern *k, struct lv_pool *pool,
+                          uint8_t *memory, struct lv_load_progress *progress, struct lever_error *err)
 {
     struct job j = { .reader = reader,
                      .k = k,
@@ -181,7 +183,7 @@ static enum lever_status load(struct lv_program *p, struct lv_reader *reader, co
     }
     for (unsigned i = 0; i < lv_pool_n(pool); i++) /* page-aligned at least; reads want LV_IO_ALIGN */
         j.buffer[i] = (uint8_t *)lv_round_up((uintptr_t)buffers, LV_IO_ALIGN) + i * worker_buffer_bytes(p);
-    if (vectors && (st = load_vectors(p, &j, &memory, err)) < 0)
+    if ((st = load_vectors(p, &j, &memory, err)) < 0)
         goto out;
     j.n_piece = list_pieces(p, memory, NULL);
     j.piece = LV_NEW_ARRAY(struct piece, j.n_piece);
@@ -204,16 +206,4 @@ out:
     lv_region_free(buffers, buffer_bytes);
     lv_free(j.piece);
     return st;
-}
-
-enum lever_status lv_load(struct lv_program *p, struct lv_reader *reader, const struct lv_kern *k, struct lv_pool *pool,
-                          uint8_t *memory, struct lv_load_progress *progress, struct lever_error *err)
-{
-    return load(p, reader, k, pool, memory, true, progress, err);
-}
-
-enum lever_status lv_load_more(struct lv_program *p, struct lv_reader *reader, const struct lv_kern *k, struct lv_pool *pool,
-                               uint8_t *memory, struct lever_error *err)
-{
-    return load(p, reader, k, pool, memory, false, NULL, err);
 }

@@ -18,13 +18,9 @@ uint64_t lv_load_vector_bytes(const struct lv_program *p);
 /* Temporary memory a load takes while it runs. */
 uint64_t lv_load_buffer_bytes(const struct lv_program *p, unsigned n_worker);
 
-/* Reads vectors and all pinned segments into `memory` (lv_load_vector_bytes + pinned bytes, 64-byte aligned).
- * Called from worker 0's thread, which also reports progress. */
+/* Reads vectors and pinned segments, those that have no memory yet, into `memory` (at first lv_load_vector_bytes + pinned bytes,
+ * 64-byte aligned). Called from worker 0's thread, which also reports progress. */
 enum lever_status lv_load(struct lv_program *p, struct lv_reader *reader, const struct lv_kern *k, struct lv_pool *pool,
                           uint8_t *memory, struct lv_load_progress *progress, struct lever_error *err);
-
-/* Reads the pinned segments that have no memory yet (r32 NULL) into `memory`, as lv_load. */
-enum lever_status lv_load_more(struct lv_program *p, struct lv_reader *reader, const struct lv_kern *k, struct lv_pool *pool,
-                               uint8_t *memory, struct lever_error *err);
 
 #endif

@@ -156,14 +156,6 @@ static void gather(lever_seq *q)
         }
 }
 
-/* Seconds of the pass if `rows` of k->n_row rows go on where `left` of it is to come. */
-static double seconds_with(const lever_seq *q, double left, uint32_t rows)
-{
-    const double compute = (1.0 - left) * lv_cost_compute(&q->cost, q->prune.n_row) + left * lv_cost_compute(&q->cost, rows);
-
-    return compute > q->cost.t_stream ? compute : q->cost.t_stream;
-}
-
 void lv_prune_begin(lever_seq *q, bool steers)
 {
     struct lv_pruner *k = &q->prune;
@@ -180,7 +172,8 @@ void lv_prune_begin(lever_seq *q, bool steers)
     }
     if (!k->n_stage || n < MIN_ROWS || !q->cost.target.n)
         return;
-    const double most = seconds_with(q, k->stage[0].left, n) - seconds_with(q, k->stage[0].left, MIN_ROWS - 1);
+    const double left = k->stage[0].left;
+    const double most = lv_cost_cut(&q->cost, n, n, left) - lv_cost_cut(&q->cost, n, MIN_ROWS - 1, left);
 
     k->cuts = most > 0.0 && (q->e->opt.prune == LEVER_PRUNE_ON || lv_judge_allows(&q->e->judge, most));
     k->steers = steers && q->e->lens.n;
@@ -299,11 +292,11 @@ static void cut(lever_seq *q, double left)
     }
     lv_rules_path(parent, p, k->n_row, path);
     for (uint32_t i = 0; i < stairs->n; i++)
-        seconds[i] = seconds_with(q, left, stairs->rows[i]);
+        seconds[i] = lv_cost_cut(&q->cost, k->n_row, stairs->rows[i], left);
     const struct lv_rules_price price = { .edge = stairs->rows,
                                           .seconds = seconds,
                                           .n_edge = stairs->n,
-                                          .seconds_all = seconds_with(q, left, k->n_row),
+                                          .seconds_all = lv_cost_cut(&q->cost, k->n_row, k->n_row, left),
                                           .seconds_cut = CUT_SECONDS,
                                           .rate = q->last.rate };
 

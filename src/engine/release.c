@@ -66,25 +66,22 @@ enum lever_status lv_release_draft(lever_seq *q, struct lever_error *err)
     char line[200];
 
     LV_TRY(lv_draft_keep(&q->draft, 0, err)); /* ends a batch that is under way */
-    if (e->target.stream) {
-        lv_stream_stop(e->target.stream);
-        if (!lv_stream_drain(e->target.stream, &q->cancel))
-            return LV_FAIL(err, LEVER_E_CANCEL, "cancelled");
-    }
+    lv_stream_stop(e->target.stream);
+    if (!lv_stream_drain(e->target.stream, &q->cancel))
+        return LV_FAIL(err, LEVER_E_CANCEL, "cancelled");
     lv_draft_deinit(&q->draft);
     lv_grow_clear(&q->draft.grow);
     lv_device_close(e);
     lv_instance_unload(&e->draft);
     e->uses_draft = false;
     e->draft_released = true;
-    if (e->target.stream && lv_instance_pin_more(&e->target, freed, &why) < 0)
+    if (lv_instance_pin_more(&e->target, freed, &why) < 0)
         snprintf(line, sizeof line, "the draft loses and is released; its memory stays empty: %.120s", why.message);
     else
         snprintf(line, sizeof line, "the draft loses and is released: its memory holds %llu MiB more of the target",
                  (unsigned long long)((e->target.place.pinned_bytes - before) >> 20));
     if (e->opt.log)
         e->opt.log(e->opt.user, LEVER_LOG_WARN, line);
-    q->note[0] = '\0';
     begin_anew(q);
     return LEVER_OK;
 }

@@ -12,7 +12,7 @@ void lv_release_judge(lever_seq *q);
 /* It did so for long enough. */
 bool lv_release_due(const lever_seq *q);
 
-/* Between rounds. Afterwards there is no draft, and as much more of the target is pinned as its memory holds; if that cannot be
+/* Between rounds, while there are a draft and a stream. Afterwards there is no draft, and as much more of the target is pinned as its memory holds; if that cannot be
  * read, all is as before but for the draft. LEVER_E_CANCEL: nothing has changed. */
 enum lever_status lv_release_draft(lever_seq *q, struct lever_error *err);
 

@@ -43,9 +43,9 @@ static void read_done(struct lv_read *req, void *user);
 
 /* The extent that comes next is still in use: extents are given back in any order, so in a ring of nearly all of a pass
  * there may be a free slot before it is. */
-static bool is_live(const struct lv_stream *s, uint32_t i_extent)
+static bool next_is_live(const struct lv_stream *s)
 {
-    const struct slot *sl = &s->slot[atomic_load(&s->slot_of[i_extent])];
+    const struct slot *sl = &s->slot[atomic_load(&s->slot_of[s->next % s->n_extent])];
 
     return s->next >= s->n_extent && sl->number + s->n_extent == s->next && sl->state != SLOT_FREE;
 }
@@ -53,7 +53,7 @@ static bool is_live(const struct lv_stream *s, uint32_t i_extent)
 /* Starts reads into free slots. Called under lock. */
 static void fill(struct lv_stream *s)
 {
-    for (uint32_t i = 0; i < s->n_slot && s->running && !is_live(s, (uint32_t)(s->next % s->n_extent)); i++) {
+    for (uint32_t i = 0; i < s->n_slot && s->running && !next_is_live(s); i++) {
         struct slot *sl = &s->slot[i];
 
         if (sl->state != SLOT_FREE)

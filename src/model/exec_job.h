@@ -17,8 +17,8 @@ struct lv_exec_job {
     _Atomic uint32_t n_inside; /* workers that look at this job: begin() waits for them */
     _Atomic uint32_t n_done; /* units of this op */
     _Atomic bool stop;       /* cancelled or failed */
-    _Atomic uint64_t *next;  /* [max_part][n_worker] serial << 32 | next unit; a lane each */
-    _Atomic uint32_t *n_used; /* [max_part] finished units of a streamed segment */
+    _Atomic uint64_t *next;  /* [n_part][n_worker] serial << 32 | next unit; a lane each */
+    _Atomic uint32_t *n_used; /* [n_part] finished units of a streamed segment */
 
     const struct lv_op *op; /* [n_op] */
     uint32_t n_op;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/mem.h"
+#include "model/exec.h"
 
 static void (*const emitters[LV_ARCH_COUNT])(struct lv_builder *b) = {
     [LV_ARCH_LLAMA] = lv_emit_llama,
@@ -250,8 +251,18 @@ static void list_parts(struct lv_program *p, struct lv_op *op)
         }
     }
     op->mm.n_part = p->n_part - op->mm.part;
-    if (op->mm.n_part > p->max_part)
-        p->max_part = op->mm.n_part;
+}
+
+static enum lever_status check_parts(const struct lv_program *p, const struct lv_op *op, struct lever_error *err)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; op->kind == LV_OP_MATMUL && i < op->mm.n_w; i++)
+        n += p->w[op->mm.w[i]].n_seg;
+    return n <= LV_EXEC_MAX_PARTS
+               ? LEVER_OK
+               : LV_FAIL(err, LEVER_E_INTERNAL, "an op has %u weight segments, at most %d are supported; use a larger --slot", n,
+                         LV_EXEC_MAX_PARTS);
 }
 
 enum lever_status lv_program_seal(struct lv_program *p, struct lever_error *err)
@@ -260,13 +271,16 @@ enum lever_status lv_program_seal(struct lv_program *p, struct lever_error *err)
 
     for (uint32_t i = 0; i < p->n_w; i++)
         n += p->w[i].n_seg;
+    for (uint32_t i = 0; i < p->n_op; i++)
+        LV_TRY(check_parts(p, &p->op[i], err));
+    LV_TRY(check_parts(p, &p->head, err));
     struct lv_part *part = LV_NEW_ARRAY(struct lv_part, n);
 
     if (!part)
         return LV_FAIL(err, LEVER_E_NOMEM, "program: list of %zu weight segments", n);
     lv_free(p->part);
     p->part = part;
-    p->n_part = p->max_part = 0;
+    p->n_part = 0;
     for (uint32_t i = 0; i < p->n_op; i++)
         if (p->op[i].kind == LV_OP_MATMUL)
             list_parts(p, &p->op[i]);

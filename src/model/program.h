@@ -128,7 +128,7 @@ struct lv_program {
     uint32_t n_v, cap_v;
     struct lv_op head; /* matmul of the output head alone */
     struct lv_part *part;
-    uint32_t n_part, max_part; /* of all ops; of the op with most */
+    uint32_t n_part; /* of all ops */
     struct lv_rope rope[2];
     uint32_t n_rope;
     bool rope_neox;

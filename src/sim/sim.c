@@ -267,31 +267,24 @@ static void look(struct sim *s, float *p)
     }
 }
 
-static double seconds_with(const struct sim *s, uint32_t rows)
-{
-    const double at = s->c->prune_at;
-    const double compute = at * lv_cost_compute(&s->cost, s->tree.n) + (1.0 - at) * lv_cost_compute(&s->cost, rows);
-
-    return compute > s->cost.t_stream ? compute : s->cost.t_stream;
-}
-
 /* The engine's rules, at the engine's price. Returns how many rows stay. */
 static uint32_t prune(struct sim *s)
 {
     const struct lv_stairs *stairs = &s->cost.target;
+    const double left = 1.0 - s->c->prune_at;
     float p[LV_TREE_MAX], path[LV_TREE_MAX];
     double seconds[LV_STAIRS_MAX], gain;
     const struct lv_rules_price price = { .edge = stairs->rows,
                                           .seconds = seconds,
                                           .n_edge = stairs->n,
-                                          .seconds_all = seconds_with(s, s->tree.n),
+                                          .seconds_all = lv_cost_cut(&s->cost, s->tree.n, s->tree.n, left),
                                           .seconds_cut = CUT_SECONDS,
                                           .rate = run_rate(s) };
 
     look(s, p);
     lv_rules_path(s->tree.parent, p, s->tree.n, path);
     for (uint32_t i = 0; i < stairs->n; i++)
-        seconds[i] = seconds_with(s, stairs->rows[i]);
+        seconds[i] = lv_cost_cut(&s->cost, s->tree.n, stairs->rows[i], left);
     return lv_rules_select(s->tree.parent, path, s->tree.n, &price, s->kept, &gain);
 }
 
@@ -429,7 +422,8 @@ static const char *fault(const struct lv_sim_config *c)
     if (!(c->read_seconds >= 0.0) || !(c->pinned_share >= 0.0 && c->pinned_share <= 1.0) || !(c->t_fixed >= 0.0))
         return "a time or share is out of range";
     if (!(c->prune_rows >= 0.0 && c->prune_rows < 1.0) || !(c->prune_lost >= 0.0 && c->prune_lost < 1.0) ||
-        !(c->prune_at >= 0.0 && c->prune_at <= 1.0) || !(c->prune_knows >= 0.0 && c->prune_knows <= 1.0) || !(c->peek_hit >= 0.0 && c->peek_hit <= 1.0))
+        !(c->prune_at >= 0.0 && c->prune_at <= 1.0) || !(c->prune_knows >= 0.0 && c->prune_knows <= 1.0) ||
+        !(c->peek_hit >= 0.0 && c->peek_hit <= 1.0))
         return "a share of pruning or of the look is out of range";
     if (c->prune_knows > 0.0 && c->prune_rows > 0.0)
         return "rows are dropped by the rules or by a share, not by both";

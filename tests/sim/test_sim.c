@@ -688,9 +688,9 @@ int main(void)
         cmocka_unit_test(test_twin),          cmocka_unit_test(test_chain_tokens),  cmocka_unit_test(test_sure_draft),
         cmocka_unit_test(test_useless_draft), cmocka_unit_test(test_off_resident),  cmocka_unit_test(test_infinite_flash),
         cmocka_unit_test(test_one_row),       cmocka_unit_test(test_monotone),      cmocka_unit_test(test_overlap_pays),
-        cmocka_unit_test(test_pruning),
-        cmocka_unit_test(test_pruning_rules),       cmocka_unit_test(test_beside),        cmocka_unit_test(test_texts),        cmocka_unit_test(test_stretches),        cmocka_unit_test(test_same_again),    cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_tables),
+        cmocka_unit_test(test_pruning),       cmocka_unit_test(test_pruning_rules), cmocka_unit_test(test_beside),
+        cmocka_unit_test(test_texts),         cmocka_unit_test(test_stretches),     cmocka_unit_test(test_same_again),
+        cmocka_unit_test(test_refusals),      cmocka_unit_test(test_tables),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
