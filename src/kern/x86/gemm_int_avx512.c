@@ -10,6 +10,8 @@
  * longer fit the registers, which costs less than a second pass. */
 #define TILE_TOK 8
 
+#define AHEAD_BYTES 8192 /* how far behind a load its line is asked for */
+
 /* Minus offset * (sum of x over the columns), as a start value. pair: two sums of 16 columns. */
 INLINE __m512i start(enum lv_type type, const int16_t *pair, uint32_t part)
 {
@@ -28,16 +30,17 @@ INLINE __m512i start(enum lv_type type, const int16_t *pair, uint32_t part)
 
 /* Asks for a share of the lines that lie ahead: step i of sub-block m. The hardware prefetcher stops at page ends and
  * alone reaches half the bandwidth; a burst of requests fills the line buffers and stalls the loads behind it, so they are
- * spread over all steps, in assembly because the compiler would move them together. */
+ * spread over all steps, in assembly because the compiler would move them together. Into the second cache: the buffers of the first one
+ * are few, and requests that wait in them for memory leave none to the loads. */
 INLINE void prefetch(enum lv_type type, const uint8_t *kb, uint32_t c, uint32_t m, uint32_t i)
 {
     const bool is_k = lv_r32_block_len(type) == 256;
     const uint32_t bytes = LV_GROUP_ROWS * lv_r32_block_bytes(type) / (is_k ? 2 : 1); /* of n_step steps */
     const uint32_t n_step = is_k ? 32 : 8, n_line = (bytes + 63) / 64, step = 8 * m + i;
-    const uint8_t *p = kb + (is_k ? 3072 : 2560) + c / 4 * bytes;
+    const uint8_t *p = kb + AHEAD_BYTES + c / 4 * bytes;
 
     for (uint32_t l = step * n_line / n_step; l < (step + 1) * n_line / n_step; l++)
-        __asm__ volatile("prefetcht0 %0" : : "m"(p[64 * l]) : "memory");
+        __asm__ volatile("prefetcht1 %0" : : "m"(p[64 * l]) : "memory");
 }
 
 INLINE void dots(enum lv_type type, uint32_t n_tok, __m512i s[TILE_TOK][2], const uint8_t *kb, uint32_t c, uint32_t m,
