@@ -68,6 +68,8 @@ uint32_t lv_cpu_detect(void)
         flags |= LV_CPU_AMX_INT8;
     if (a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & 1u << 4))
         flags |= LV_CPU_AVXVNNI;
+    if (__get_cpuid(0, &a, &b, &c, &d) && b == signature_AMD_ebx && c == signature_AMD_ecx && d == signature_AMD_edx)
+        flags |= LV_CPU_AMD;
     return flags;
 }
 
@@ -108,9 +110,9 @@ static const struct level {
     { "avx2", LV_CPU_AVX2, LV_CPU_AVX2 },
     { "avxvnni", LV_CPU_AVX2 | LV_CPU_AVXVNNI, LV_CPU_AVX2 | LV_CPU_AVXVNNI },
     { "avx512vnni", LV_CPU_AVX2 | LV_CPU_AVX512 | LV_CPU_AVX512VNNI,
-      LV_CPU_AVX2 | LV_CPU_AVXVNNI | LV_CPU_AVX512 | LV_CPU_AVX512VNNI },
+      LV_CPU_AVX2 | LV_CPU_AVXVNNI | LV_CPU_AVX512 | LV_CPU_AVX512VNNI | LV_CPU_AMD },
     { "amx", LV_CPU_AVX2 | LV_CPU_AVX512 | LV_CPU_AVX512VNNI | LV_CPU_AMX_INT8,
-      LV_CPU_AVX2 | LV_CPU_AVXVNNI | LV_CPU_AVX512 | LV_CPU_AVX512VNNI | LV_CPU_AMX_INT8 },
+      LV_CPU_AVX2 | LV_CPU_AVXVNNI | LV_CPU_AVX512 | LV_CPU_AVX512VNNI | LV_CPU_AMD | LV_CPU_AMX_INT8 },
     { "neon", LV_CPU_NEON, LV_CPU_NEON },
     { "dotprod", LV_CPU_NEON | LV_CPU_DOTPROD, LV_CPU_NEON | LV_CPU_DOTPROD },
     { "i8mm", LV_CPU_NEON | LV_CPU_DOTPROD | LV_CPU_I8MM, LV_CPU_NEON | LV_CPU_DOTPROD | LV_CPU_I8MM },

@@ -10,6 +10,7 @@ enum {
     LV_CPU_AVX512 = 1u << 2,      /* F, BW, VL, DQ */
     LV_CPU_AVX512VNNI = 1u << 3,
     LV_CPU_AMX_INT8 = 1u << 4,    /* and the kernel grants tile state */
+    LV_CPU_AMD = 1u << 5,         /* no feature: who made it, where the same instructions want to be fed otherwise */
     LV_CPU_NEON = 1u << 8,
     LV_CPU_DOTPROD = 1u << 9,
     LV_CPU_I8MM = 1u << 10

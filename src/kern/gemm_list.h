@@ -40,7 +40,9 @@ LV_KERN_TYPES(LV_X)
     lv_gemm_fn lv_gemm_##name##_amx;
 LV_KERN_INT_TYPES(LV_X)
 #undef LV_X
-#define LV_X(TYPE, name) lv_gemm_fn lv_gemm_##name##_wide_avx512; /* called by the _avx512 one */
+#define LV_X(TYPE, name)                      \
+    lv_gemm_fn lv_gemm_##name##_avx512_amd;   \
+    lv_gemm_fn lv_gemm_##name##_wide_avx512; /* called by the two above */
 LV_KERN_INT_TYPES(LV_X)
 #undef LV_X
 

@@ -45,6 +45,12 @@ void lv_kern_init(struct lv_kern *k, uint32_t cpu_flags)
     LV_KERN_TYPES(LV_X)
 #undef LV_X
 
+    if (cpu_flags & LV_CPU_AMD) {
+#define LV_X(TYPE, name) k->gemm[LV_TYPE_##TYPE] = lv_gemm_##name##_avx512_amd;
+        LV_KERN_INT_TYPES(LV_X)
+#undef LV_X
+    }
+
     /* The AMX kernels unpack with GFNI, which every CPU with AMX has; a virtual machine could hide it. */
     if (!(cpu_flags & LV_CPU_AMX_INT8) || !__builtin_cpu_supports("gfni"))
         return;

@@ -16,7 +16,7 @@ uint32_t kt_emulated_levels(struct lv_kern *k, uint32_t cpu_flags)
 #if defined(LV_EMULATE_AVX512)
     const bool has_avx512 = (cpu_flags & avx2) == avx2;
 #else
-    const uint32_t avx512 = lv_cpu_level("avx512vnni") & ~LV_CPU_AVXVNNI;
+    const uint32_t avx512 = lv_cpu_level("avx512vnni") & ~(uint32_t)(LV_CPU_AVXVNNI | LV_CPU_AMD);
     const bool has_avx512 = (cpu_flags & avx512) == avx512;
 #endif
     uint32_t n = 0;

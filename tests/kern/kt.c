@@ -54,6 +54,12 @@ bool kt_init(int argc, char **argv)
         lv_kern_init(k, flags & lv_cpu_level(name));
         if (!strcmp(k->level, name))
             kt.n_level++;
+        if (!strcmp(name, "avx512vnni") && (flags & LV_CPU_AMD) && kt.n_level + KT_EMULATED < KT_LEVELS) {
+            kt.level[kt.n_level] = *k; /* those of other makers stand below */
+            lv_kern_init(k, flags & lv_cpu_level(name) & ~(uint32_t)LV_CPU_AMD);
+            k->level = "avx512vnni, not AMD";
+            kt.n_level++;
+        }
     }
     kt.best = kt.n_level - 1;
     kt.n_level += kt_emulated_levels(&kt.level[kt.n_level], flags);

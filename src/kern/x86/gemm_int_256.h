@@ -9,7 +9,7 @@
 #include "kern/r32.h"
 
 #define INLINE static inline __attribute__((always_inline))
-#define AHEAD_BYTES 8192
+#define AHEAD_BYTES 2560
 
 /* Exact integer sums of 32 columns for rows of octets e0, e0 + 1: sub-block c of the k-block (m = c % 4, a constant),
  * block b of the row. */
@@ -153,7 +153,7 @@ INLINE void start(enum lv_type type, uint32_t n_tok, __m256i s[TILE_TOK][2], con
 INLINE void prefetch(const uint8_t *p, uint32_t bytes)
 {
     for (uint32_t i = 0; i < bytes; i += 64)
-        _mm_prefetch((const char *)p + AHEAD_BYTES + i, _MM_HINT_T1);
+        _mm_prefetch((const char *)p + AHEAD_BYTES + i, _MM_HINT_T0);
 }
 
 /* 32 columns of all 32 rows: sub-block c of the k-block (m = c % 4, a constant), block b of the row. */

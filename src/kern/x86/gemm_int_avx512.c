@@ -10,7 +10,13 @@
  * longer fit the registers, which costs less than a second pass. */
 #define TILE_TOK 8
 
-#define AHEAD_BYTES 8192 /* how far behind a load its line is asked for */
+/* How a line is asked for, and how far behind a load: see gemm_int_avx512_amd.c. */
+#ifndef PREFETCH
+#define PREFETCH   "prefetcht0"
+#define AHEAD      2560
+#define AHEAD_K    3072
+#define NAME(name) lv_gemm_##name##_avx512
+#endif
 
 /* Minus offset * (sum of x over the columns), as a start value. pair: two sums of 16 columns. */
 INLINE __m512i start(enum lv_type type, const int16_t *pair, uint32_t part)
@@ -30,17 +36,16 @@ INLINE __m512i start(enum lv_type type, const int16_t *pair, uint32_t part)
 
 /* Asks for a share of the lines that lie ahead: step i of sub-block m. The hardware prefetcher stops at page ends and
  * alone reaches half the bandwidth; a burst of requests fills the line buffers and stalls the loads behind it, so they are
- * spread over all steps, in assembly because the compiler would move them together. Into the second cache: the buffers of the first one
- * are few, and requests that wait in them for memory leave none to the loads. */
+ * spread over all steps, in assembly because the compiler would move them together. */
 INLINE void prefetch(enum lv_type type, const uint8_t *kb, uint32_t c, uint32_t m, uint32_t i)
 {
     const bool is_k = lv_r32_block_len(type) == 256;
     const uint32_t bytes = LV_GROUP_ROWS * lv_r32_block_bytes(type) / (is_k ? 2 : 1); /* of n_step steps */
     const uint32_t n_step = is_k ? 32 : 8, n_line = (bytes + 63) / 64, step = 8 * m + i;
-    const uint8_t *p = kb + AHEAD_BYTES + c / 4 * bytes;
+    const uint8_t *p = kb + (is_k ? AHEAD_K : AHEAD) + c / 4 * bytes;
 
     for (uint32_t l = step * n_line / n_step; l < (step + 1) * n_line / n_step; l++)
-        __asm__ volatile("prefetcht1 %0" : : "m"(p[64 * l]) : "memory");
+        __asm__ volatile("" PREFETCH " %0" : : "m"(p[64 * l]) : "memory");
 }
 
 INLINE void dots(enum lv_type type, uint32_t n_tok, __m512i s[TILE_TOK][2], const uint8_t *kb, uint32_t c, uint32_t m,
@@ -172,9 +177,9 @@ INLINE void gemm(enum lv_type type, float *y, size_t stride_y, const uint8_t *gr
     }
 }
 
-#define LV_X(TYPE, name)                                                                                  \
-    void lv_gemm_##name##_avx512(float *y, size_t stride_y, const uint8_t *group, const struct lv_act *x, \
-                                 uint32_t t0, uint32_t n_tok)                                             \
+#define LV_X(TYPE, name)                                                                                    \
+    void NAME(name)(float *y, size_t stride_y, const uint8_t *group, const struct lv_act *x, uint32_t t0, \
+                    uint32_t n_tok)                                                                       \
     {                                                                                                     \
         if (n_tok > TILE_TOK)                                                                             \
             lv_gemm_##name##_wide_avx512(y, stride_y, group, x, t0, n_tok);                               \
