@@ -44,14 +44,21 @@ void lv_help_usage(FILE *f);                        /* the short form: commands 
 void lv_help_command(FILE *f, enum lv_command c); /* all options of a command */
 void lv_help_build_info(FILE *f);                  /* lever --info */
 
+struct lv_prompt {
+    int32_t *ids; /* [n_ids], owned; free() */
+    size_t n_ids;
+    uint32_t n_ctx; /* 0: the engine's default */
+};
+
 /* ---- trace.c ---- */
 struct lv_trace {
     const char *path; /* borrowed; NULL: nothing is written */
     FILE *f;
+    const struct lv_prompt *prompt; /* borrowed */
     uint64_t n_line;
     struct lever_stats last;
 };
-enum lever_status lv_trace_open(struct lv_trace *t, const char *path, struct lever_error *err);
+enum lever_status lv_trace_open(struct lv_trace *t, const char *path, const struct lv_prompt *prompt, struct lever_error *err);
 /* After a lever_step that wrote ids[0 .. n). */
 enum lever_status lv_trace_round(struct lv_trace *t, const lever_engine *e, lever_seq *seq, const int32_t *ids,
                                  size_t n, struct lever_error *err);
@@ -131,12 +138,6 @@ enum lever_status lv_session_open(const struct lv_args *a, uint32_t n_ctx, struc
 enum lever_status lv_session_tokenize(const lever_engine *e, const char *text, size_t len, unsigned flags,
                                       int32_t **ids, size_t *n, struct lever_error *err);
 /* The prompt that the arguments name, and the context that it and -n need. */
-struct lv_prompt {
-    int32_t *ids; /* [n_ids], owned; free() */
-    size_t n_ids;
-    uint32_t n_ctx; /* 0: the engine's default */
-};
-
 enum lever_status lv_session_prompt(const struct lv_args *a, struct lv_prompt *out, struct lever_error *err);
 /* The text of -p or -f: *owned is NULL or freed by the caller. */
 enum lever_status lv_session_text(const struct lv_args *a, const char **text, size_t *len, char **owned,

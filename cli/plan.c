@@ -150,7 +150,7 @@ static enum lever_status simulate(struct planning *x, int m, struct lever_error 
     opt.log = NULL; /* said once */
     if (make_plan(x, &opt, &mode->plan, err) < 0)
         return err->status;
-    x->how.mode = mode->plan.uses_draft ? (enum lever_simulation_mode)m : LEVER_SIM_OFF;
+    x->how.mode = m == LEVER_SIM_CHAIN && !mode->plan.uses_draft ? LEVER_SIM_OFF : (enum lever_simulation_mode)m;
     mode->sim.size = sizeof mode->sim;
     return lever_simulate(&mode->plan, &x->device, &x->acceptance, &x->how, &mode->sim, err);
 }

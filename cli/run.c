@@ -241,7 +241,7 @@ static int run_sequence(const struct lv_args *a, lever_engine *e, const struct l
     enum lever_status st;
     int code;
 
-    if (lv_trace_open(&trace, a->trace, &err) < 0) { /* before the prompt: that may take minutes */
+    if (lv_trace_open(&trace, a->trace, prompt, &err) < 0) { /* before the prompt: that may take minutes */
         lv_progress_end(progress);
         return lv_report(&err, a->json);
     }

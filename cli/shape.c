@@ -107,6 +107,48 @@ static enum lever_status get_shares(const char *name, const json_t *o, const cha
     return LEVER_OK;
 }
 
+/* Of the task that is read: what prompt lookup does in it. Its places are then of two kinds. */
+static enum lever_status read_lookup(const char *name, const json_t *task, struct lever_acceptance *t, struct lever_error *err)
+{
+    const json_t *o = json_object_get(task, "lookup");
+    double found, again;
+
+    if (get_shares(name, o, "right", LEVER_ACCEPT_MATCHES, t->task[t->n_task].right, err) < 0 ||
+        get_shares(name, o, "copied", t->n_class, t->task[t->n_task].copied, err) < 0 ||
+        get_shares(name, o, "other", t->n_class, t->task[t->n_task].on, err) < 0 ||
+        lv_data_number(name, o, "found", 0, 1, NAN, &found, err) < 0 ||
+        lv_data_number(name, o, "found_again", 0, 1, NAN, &again, err) < 0)
+        return err->status;
+    t->task[t->n_task].found = (float)found;
+    t->task[t->n_task].found_again = (float)again;
+    return LEVER_OK;
+}
+
+/* Of the task that is read: a recorded text, [class, rank of the token, match, whether lookup is right] for each place. */
+static enum lever_status read_text(const char *name, const json_t *list, struct lever_acceptance *t, struct lever_error *err)
+{
+    const json_t *v;
+    size_t i;
+
+    if (json_array_size(list) < 2 || json_array_size(list) > LEVER_ACCEPT_TEXT)
+        return lv_cli_fail(err, LEVER_E_ARG, "%s: \"text\" has %zu places, expected 2 to %d; " ACCEPT_MAKE, name, json_array_size(list),
+                           LEVER_ACCEPT_TEXT);
+    json_array_foreach(list, i, v) {
+        uint8_t n[4];
+
+        for (size_t k = 0; k < 4; k++) {
+            const json_int_t x = json_integer_value(json_array_get(v, k));
+
+            if (json_array_size(v) != 4 || !json_is_integer(json_array_get(v, k)) || x < 0 || x > UINT8_MAX)
+                return lv_cli_fail(err, LEVER_E_ARG, "%s: \"text\": place %zu is not four whole numbers of 0..255; " ACCEPT_MAKE, name, i);
+            n[k] = (uint8_t)x;
+        }
+        t->task[t->n_task].text[i] = (struct lever_place){ .cls = n[0], .truth = n[1], .match = n[2], .copied = n[3] != 0 };
+    }
+    t->task[t->n_task].n_text = (uint32_t)json_array_size(list);
+    return LEVER_OK;
+}
+
 static enum lever_status read_acceptance(const char *name, const json_t *o, struct lever_acceptance *t, struct lever_error *err)
 {
     const json_t *classes = json_object_get(o, "classes"), *tasks = json_object_get(o, "tasks"), *v;
@@ -121,6 +163,8 @@ static enum lever_status read_acceptance(const char *name, const json_t *o, stru
         return lv_cli_fail(err, LEVER_E_ARG, "%s: 1 to %d \"classes\" and 1 to %d \"tasks\" are expected; " ACCEPT_MAKE, name,
                            LEVER_ACCEPT_CLASSES, LEVER_ACCEPT_TASKS);
     t->n_class = (uint32_t)json_array_size(classes);
+    if (json_object_get(o, "lookup") && get_shares(name, o, "lookup", LEVER_ACCEPT_MATCHES, t->lookup, err) < 0)
+        return err->status;
     json_array_foreach(classes, i, v)
         if (get_shares(name, v, "p", LEVER_ACCEPT_CHILDREN, t->cls[i].p, err) < 0 ||
             get_shares(name, v, "hit", LEVER_ACCEPT_CHILDREN, t->cls[i].hit, err) < 0)
@@ -135,6 +179,10 @@ static enum lever_status read_acceptance(const char *name, const json_t *o, stru
             lv_data_number(name, v, "stay", 0, 0.999, 0, &stay, err) < 0)
             return err->status;
         t->task[t->n_task].stay = (float)stay;
+        if (json_object_get(v, "text") && read_text(name, json_object_get(v, "text"), t, err) < 0)
+            return err->status;
+        if (json_object_get(o, "lookup") && read_lookup(name, v, t, err) < 0)
+            return err->status;
         t->n_task++;
     }
     return LEVER_OK;

@@ -4,9 +4,9 @@
 
 #include "cli.h"
 
-enum lever_status lv_trace_open(struct lv_trace *t, const char *path, struct lever_error *err)
+enum lever_status lv_trace_open(struct lv_trace *t, const char *path, const struct lv_prompt *prompt, struct lever_error *err)
 {
-    *t = (struct lv_trace){ .path = path };
+    *t = (struct lv_trace){ .path = path, .prompt = prompt };
     if (!path)
         return LEVER_OK;
     if (!(t->f = fopen(path, "w")))
@@ -17,18 +17,20 @@ enum lever_status lv_trace_open(struct lv_trace *t, const char *path, struct lev
 /* What the round chose from: all that lever replay needs. */
 static void add_choice(json_t *line, const struct lever_round *r)
 {
-    json_t *token = json_array(), *parent = json_array(), *p = json_array(), *rows = json_array(), *seconds = json_array();
+    json_t *token = json_array(), *parent = json_array(), *p = json_array(), *from = json_array();
+    json_t *rows = json_array(), *seconds = json_array();
 
     for (uint32_t i = 0; i < r->n_node; i++) {
         json_array_append_new(token, json_integer(r->node[i].token));
         json_array_append_new(parent, json_integer(r->node[i].parent));
         json_array_append_new(p, lv_json_real((double)r->node[i].p));
+        json_array_append_new(from, json_integer(r->node[i].from));
     }
     for (uint32_t i = 0; i < r->n_stair; i++) {
         json_array_append_new(rows, json_integer(r->stair[i].rows));
         json_array_append_new(seconds, lv_json_real(r->stair[i].seconds));
     }
-    json_object_set_new(line, "tree", json_pack("{s:o, s:o, s:o}", "token", token, "parent", parent, "p", p));
+    json_object_set_new(line, "tree", json_pack("{s:o, s:o, s:o, s:o}", "token", token, "parent", parent, "p", p, "from", from));
     json_object_set_new(line, "choice",
                         json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:o, s:o}}",
                                   "rows", lv_json_uint(r->n_row),
@@ -103,6 +105,9 @@ enum lever_status lv_trace_round(struct lv_trace *t, const lever_engine *e, leve
                                  "rate", lv_json_real(seconds > 0 ? (double)GROWN(streamed_bytes) / seconds : 0),
                                  "idle_seconds", lv_json_real(GROWN(seconds_stream_idle)),
                                  "wait_seconds", lv_json_real(GROWN(seconds_stream_wait)));
+
+    if (!t->n_line)
+        json_object_set_new(line, "prompt", lv_json_ids(t->prompt->ids, t->prompt->n_ids));
 
     struct lever_round round = { .size = sizeof round };
 

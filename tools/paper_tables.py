@@ -6,7 +6,7 @@ usage: paper_tables.py LEVER [DOCUMENT [TABLES]]
 Runs `lever plan` for the described models of profiles/models/ on the phones of profiles/ and writes the tables into DOCUMENT
 (default docs/paper.md) between the lines "<!-- tables -->" and "<!-- end of tables -->"; the text around them stays.
 "As published" is the engine as the paper describes it: layers read when they are needed, the device at rest between passes, no
-drafting beside a pass. "Lever" is this project's engine on the same device. Takes about half a minute. With TABLES (some of io_share,
+drafting beside a pass, no prompt lookup. "Lever" is this project's engine on the same device. Takes about half a minute. With TABLES (some of io_share,
 split, speedup, tree_budget, pruning, context) these are printed, and nothing is written.
 """
 import json
@@ -14,7 +14,10 @@ import math
 import os
 import subprocess
 import sys
+import tempfile
 
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
+ACCEPTANCE = os.path.join(ROOT, "profiles", "acceptance", "coder-1.5b-0.5b.json")
 TARGETS = [("Llama-3.1-8B", "llama-3.1-8b", "llama-3.2-1b"), ("Qwen3-4B", "qwen3-4b", "qwen3-0.6b"),
            ("Qwen3-8B", "qwen3-8b", "qwen3-0.6b"), ("Qwen3-14B", "qwen3-14b", "qwen3-0.6b")]
 PHONES = [("OnePlus 12", "oneplus12"), ("Honor 500 Pro", "honor-500-pro"), ("Honor Magic V5", "honor-magic-v5")]
@@ -24,8 +27,9 @@ CONTEXT = 1024
 
 
 class Lever:
-    def __init__(self, path):
+    def __init__(self, path, acceptance):
         self.path = path
+        self.serial = ("--stream-ahead", "off", "--acceptance", acceptance)  # as published
         self.known = {}
 
     def plan(self, target, draft, profile, memory, modes, *extra, context=CONTEXT):
@@ -52,9 +56,6 @@ class Lever:
         return hi // (16 * MIB) * 16 * MIB + 16 * MIB
 
 
-SERIAL = ("--stream-ahead", "off")
-
-
 def table(head, rows):
     out = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     return "\n".join(out + ["| " + " | ".join(str(c) for c in r) + " |" for r in rows]) + "\n"
@@ -68,7 +69,7 @@ def io_share(lever):
     rows = []
     for name, target, draft in TARGETS:
         m = lever.plan(target, draft, "oneplus12", lever.smallest(target, draft, "oneplus12"), "tree", "--tree-rows", "32",
-                       *SERIAL)["modes"]["tree"]
+                       *lever.serial)["modes"]["tree"]
         verify = m["stream_seconds"] + m["target_seconds"]
         rows.append([name, "%.2f" % (m["bytes_per_round"] / 1e9), "%.0f" % (1e3 * verify), "%.0f" % (1e3 * m["stream_seconds"]),
                      "%.1f %%" % (100 * m["stream_seconds"] / verify), PUBLISHED_IO[name] + " %"])
@@ -84,7 +85,7 @@ def split(lever):
     for memory in [least] + [g << 29 for g in range(4, 14, 2)] + [0]:
         if memory and memory < least:
             continue
-        serial = lever.plan(target, draft, "oneplus12", memory, "off,chain,tree", *SERIAL)["modes"]
+        serial = lever.plan(target, draft, "oneplus12", memory, "off,chain,tree", *lever.serial)["modes"]
         own = lever.plan(target, draft, "oneplus12", memory, "lever")["modes"]["lever"]
         rows.append(["%.1f GiB" % (memory / 2**30) if memory else "all", "%.2f" % (own["bytes_per_round"] / 1e9)] +
                     ["%.2f" % serial[m]["tok_per_s"] for m in ("off", "chain", "tree")] +
@@ -99,7 +100,7 @@ def speedup(lever):
     for phone, profile in PHONES:
         for name, target, draft in TARGETS:
             memory = lever.smallest(target, draft, profile)
-            serial = lever.plan(target, draft, profile, memory, "off,chain,tree", *SERIAL)["modes"]
+            serial = lever.plan(target, draft, profile, memory, "off,chain,tree", *lever.serial)["modes"]
             s = {k: v["tok_per_s"] for k, v in serial.items()}
             for task, t in serial["tree"]["tasks"].items():
                 by_task.setdefault(task, []).append((t["tok_per_s"] / s["off"], t["tokens_per_round"]))
@@ -124,7 +125,7 @@ def tree_budget(lever):
     target, draft = "qwen3-8b", "qwen3-0.6b"
     memory, rows = lever.smallest(target, draft, "oneplus12"), []
     for n in (2, 4, 8, 16, 32, 64, 128, 256):
-        a = lever.plan(target, draft, "oneplus12", memory, "tree", "--tree-rows", str(n), *SERIAL)["modes"]["tree"]
+        a = lever.plan(target, draft, "oneplus12", memory, "tree", "--tree-rows", str(n), *lever.serial)["modes"]["tree"]
         b = lever.plan(target, draft, "oneplus12", memory, "lever", "--tree-rows", str(n))["modes"]["lever"]
         rows.append([n, "%.1f" % a["rows_per_round"], "%.2f" % a["tokens_per_round"], "%.2f" % a["tok_per_s"], "%.1f" % b["rows_per_round"],
                      "%.2f" % b["tokens_per_round"], "%.2f" % b["tok_per_s"]])
@@ -137,7 +138,7 @@ def pruning(lever):
     rows = []
     for label, memory in (("all layers in flash", lever.smallest(target, draft, "oneplus12")), ("all in memory", 0)):
         for dropped, lost in ((0, 0), (0.2, 0), (0.2, 0.01), (0.4, 0.02), (0.6, 0.05), (0.8, 0.15)):
-            m = lever.plan(target, draft, "oneplus12", memory, "tree", "--prune-model", "0.33,%g,%g" % (dropped, lost), *SERIAL)["modes"]["tree"]
+            m = lever.plan(target, draft, "oneplus12", memory, "tree", "--prune-model", "0.33,%g,%g" % (dropped, lost), *lever.serial)["modes"]["tree"]
             rows.append([label, "%.0f %%" % (100 * dropped), "%.0f %%" % (100 * lost), "%.0f" % (1e3 * m["target_seconds"]),
                          "%.2f" % m["tokens_per_round"], "%.3f" % m["tok_per_s"]])
     return ("### Pruning after a third of the layers (Qwen3-8B, OnePlus 12, tree as published)\n\n" +
@@ -150,7 +151,7 @@ def context(lever):
     for n in (512, 1024, 2048, 4096, 8192, 16384):
         memory = lever.smallest(target, draft, "oneplus12")
         budget = max(memory, 4 << 30)
-        a = lever.plan(target, draft, "oneplus12", budget, "tree", *SERIAL, context=n)
+        a = lever.plan(target, draft, "oneplus12", budget, "tree", *lever.serial, context=n)
         b = lever.plan(target, draft, "oneplus12", budget, "lever", context=n)
         if not a or not a["draft"]:
             rows.append([n, "%.1f GiB" % (budget / 2**30), "no room for the draft", "", ""])
@@ -161,15 +162,27 @@ def context(lever):
             table(["context", "memory", "GB streamed", "tree as published, tok/s", "Lever, tok/s"], rows))
 
 
+def without_lookup(path):
+    """The acceptance table of an engine that has only its draft."""
+    with open(path) as f:
+        table = json.load(f)
+    table.pop("lookup", None)
+    for task in table["tasks"].values():
+        task.pop("lookup", None)
+    return table
+
+
 def main(argv):
     if len(argv) < 2:
         sys.exit(__doc__)
-    path = argv[2] if len(argv) > 2 else os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "docs", "paper.md")
-    lever = Lever(argv[1])
-    tables = argv[3].split(",") if len(argv) > 3 else None
-    if tables:
-        return print("\n".join(globals()[t](lever) for t in tables))
-    text = "\n".join(f(lever) for f in (io_share, split, speedup, tree_budget, pruning, context))
+    path = argv[2] if len(argv) > 2 else os.path.join(ROOT, "docs", "paper.md")
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as f:
+        json.dump(without_lookup(ACCEPTANCE), f)
+        f.flush()
+        lever = Lever(argv[1], f.name)
+        if len(argv) > 3:
+            return print("\n".join(globals()[t](lever) for t in argv[3].split(",")))
+        text = "\n".join(f(lever) for f in (io_share, split, speedup, tree_budget, pruning, context))
     with open(path) as f:
         doc = f.read()
     begin, end = "<!-- tables -->\n", "<!-- end of tables -->"

@@ -310,10 +310,13 @@ LEVER_API enum lever_status lever_stats(const lever_engine *e, const lever_seq *
 
 #define LEVER_ROUND_STAIRS 16
 
+enum lever_node_source { LEVER_FROM_DRAFT = 1, LEVER_FROM_LOOKUP = 2, LEVER_FROM_PEEK = 4 };
+
 struct lever_round_node {
     int32_t token;
     int32_t parent; /* index in the list, below the node's own; -1 for the root */
     float p;        /* that the text takes its path, as calibrated; 1 for the root */
+    uint32_t from;  /* who proposed it: enum lever_node_source, several at once */
 };
 
 /* What a round knew when it chose its tree, and what came of it. Times in seconds. */
@@ -607,7 +610,19 @@ LEVER_API enum lever_status lever_probe_models(const struct lever_options *opt, 
 #define LEVER_ACCEPT_CLASSES 16
 #define LEVER_ACCEPT_TASKS 16
 
-/* How a draft and a target agree, by classes of positions. Shares are 0..1. */
+#define LEVER_ACCEPT_MATCHES 6
+#define LEVER_ACCEPT_TEXT 512
+
+/* What comes behind a place of a text. */
+struct lever_place {
+    uint8_t cls;   /* its class */
+    uint8_t truth; /* the text's token as the draft ranks it; LEVER_ACCEPT_CHILDREN: none of them */
+    uint8_t match; /* tokens that agree before what prompt lookup says, 2..32; 0: it says nothing */
+    bool copied;   /* and that is the text's token */
+};
+
+/* How a draft and a target agree, by classes of positions. Shares are 0..1. Prompt lookup by matches of 2, 3, 4-5, 6-8, 9-15,
+ * 16 and more tokens before it; all 0: it finds nothing. */
 struct lever_acceptance {
     size_t size;             /* set by the caller */
     struct {
@@ -615,11 +630,17 @@ struct lever_acceptance {
         float hit[LEVER_ACCEPT_CHILDREN]; /* how often the target takes them */
     } cls[LEVER_ACCEPT_CLASSES];
     uint32_t n_class;
+    float lookup[LEVER_ACCEPT_MATCHES];     /* what lookup promises of its token */
     struct {
         char name[24];
         float on[LEVER_ACCEPT_CLASSES];     /* share of each class on the text's own path */
+        float copied[LEVER_ACCEPT_CLASSES]; /* the same where lookup is right; `on` is then where it is not */
+        float found, found_again;           /* how often lookup has something to say, and where it was right just before */
+        float right[LEVER_ACCEPT_MATCHES];  /* how often that is the text's token */
         float beside[LEVER_ACCEPT_CLASSES]; /* at candidates that the text does not take */
         float stay;                         /* share of places that are of the class before them, beyond chance */
+        struct lever_place text[LEVER_ACCEPT_TEXT]; /* [n_text] a recorded text, over and over, in place of one that is drawn from shares */
+        uint32_t n_text;
     } task[LEVER_ACCEPT_TASKS];
     uint32_t n_task;
 };
@@ -666,7 +687,8 @@ struct lever_simulation {
 
 /* Runs the rounds of a plan on a device in virtual time: draft batches, passes over the ring, the head along the path. The same
  * choices as the engine's, by the same code. Takes some tenths of a second.
- * LEVER_E_ARG when the profile lacks a rate, the table is not sound, or a mode needs a draft that the plan has not. */
+ * LEVER_E_ARG when the profile lacks a rate, the table is not sound, or a chain needs a draft that the plan has not; a tree does
+ * with prompt lookup. */
 LEVER_API enum lever_status lever_simulate(const struct lever_plan_report *plan, const struct lever_profile *profile,
                                            const struct lever_acceptance *acceptance,
                                            const struct lever_simulation_options *opt, struct lever_simulation *out,

@@ -40,9 +40,14 @@ static uint32_t rank_row(uint32_t rank)
     return rank < 2 ? rank : rank < 4 ? 2 : 3;
 }
 
+uint32_t lv_calib_match_class(uint32_t match)
+{
+    return match < 3 ? 0 : match < 4 ? 1 : match < 6 ? 2 : match < 9 ? 3 : match < 16 ? 4 : 5;
+}
+
 static uint32_t match_row(uint32_t match)
 {
-    return LV_CALIB_RANKS + (match < 3 ? 0 : match < 4 ? 1 : match < 6 ? 2 : match < 9 ? 3 : match < 16 ? 4 : 5);
+    return LV_CALIB_RANKS + lv_calib_match_class(match);
 }
 
 static uint32_t depth_class(uint32_t depth)

@@ -67,6 +67,8 @@ void lv_calib_fit(struct lv_calib *c);
  * raw_p. */
 void lv_calib_siblings(const struct lv_calib *c, const float *raw_p, uint32_t n, uint32_t depth, float *out);
 
+/* 0 .. LV_CALIB_MATCHES - 1: matches that are counted together. */
+uint32_t lv_calib_match_class(uint32_t match);
 /* What a match promises before anything was learned: match / (match + 4) * n_seen / n_of (struct lv_lookup_hit). For
  * the i-th token of a continuation, i > 0: match + i, 1, 1, since as many more tokens then agreed. */
 float lv_calib_lookup_raw(uint32_t match, uint32_t n_seen, uint32_t n_of);

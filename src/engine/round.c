@@ -134,6 +134,14 @@ static void record_choice(lever_seq *q, uint32_t n_known, double rate)
     r->n_node = n_known;
 }
 
+static uint32_t sources(const struct lv_grow *g, int32_t node)
+{
+    const struct lv_grow_node *v = &g->node[node];
+
+    return (v->draft_p > 0.0f ? LEVER_FROM_DRAFT : 0u) | (v->lookup_p > 0.0f ? LEVER_FROM_LOOKUP : 0u) |
+           (v->peek_p > 0.0f ? LEVER_FROM_PEEK : 0u);
+}
+
 /* Of the best n_most nodes the best n are the round's tree. */
 static void take_tree(lever_seq *q, uint32_t n, uint32_t n_most, uint32_t depth, double rate)
 {
@@ -146,7 +154,7 @@ static void take_tree(lever_seq *q, uint32_t n, uint32_t n_most, uint32_t depth,
     t->n = n < t->n ? n : t->n;
     q->expected = 0.0;
     for (uint32_t i = 0; i < n_known; i++) {
-        q->known[i] = (struct lever_round_node){ t->token[i], t->parent[i], lv_grow_p(g, q->map[i]) };
+        q->known[i] = (struct lever_round_node){ t->token[i], t->parent[i], lv_grow_p(g, q->map[i]), sources(g, q->map[i]) };
         q->expected += i < t->n ? (double)q->known[i].p : 0.0;
     }
     q->predicted = lv_seconds(lv_now_ns() - q->round_ns) + lv_cost_round(&q->cost, t->n);

@@ -150,6 +150,7 @@ static void configure(struct lv_sim_config *c, const struct lever_plan_report *p
         .max_depth = DEPTH_MAX,
         .chain_k = o->chain,
         .n_child = LV_DRAFT_CHILDREN,
+        .lookup = o->mode == LEVER_SIM_TREE || o->mode == LEVER_SIM_LEVER,
         .apart = apart && o->mode == LEVER_SIM_LEVER,
         .peek_at = PEEK_AT,
         .peek_hit = p->peek && o->mode == LEVER_SIM_LEVER ? (double)(o->peek_hit < 0 ? (float)PEEK_HIT : o->peek_hit) : 0.0,
@@ -164,8 +165,9 @@ static void configure(struct lv_sim_config *c, const struct lever_plan_report *p
     if (c->n_extent)
         c->read_seconds = streamed / d->flash_rate / c->n_extent;
     stairs(&c->target, d, &target, context, c->max_rows, true);
-    stairs(&c->draft, d, &draft, context, LV_DRAFT_ROWS, true);
-    if (c->apart) /* the accelerator is busy: the CPU drafts */
+    if (p->uses_draft)
+        stairs(&c->draft, d, &draft, context, LV_DRAFT_ROWS, true);
+    if (c->apart && p->uses_draft) /* the accelerator is busy: the CPU drafts */
         stairs(&c->beside, d, &draft, context, LV_DRAFT_ROWS, false);
     stairs(&c->head, d, &head, 0, LV_HEAD_ROWS, true);
 }
@@ -247,8 +249,8 @@ static enum lever_status check(const struct lever_plan_report *p, const struct l
         return LV_FAIL(err, LEVER_E_ARG, "the acceptance table is not sound: %s", lv_accept_fault(a));
     if (o->mode < LEVER_SIM_OFF || o->mode > LEVER_SIM_LEVER)
         return LV_FAIL(err, LEVER_E_ARG, "lever_simulate: mode %d, expected 0 to %d", (int)o->mode, LEVER_SIM_LEVER);
-    if (o->mode != LEVER_SIM_OFF && !p->uses_draft)
-        return LV_FAIL(err, LEVER_E_ARG, "this plan has no draft: only plain decoding can be simulated");
+    if (o->mode == LEVER_SIM_CHAIN && !p->uses_draft)
+        return LV_FAIL(err, LEVER_E_ARG, "this plan has no draft: a chain cannot be simulated");
     return LEVER_OK;
 }
 

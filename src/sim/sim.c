@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "draft/ahead.h"
+#include "draft/lookup.h"
 #include "prune/rules.h"
 #include "sim/timeline.h"
 #include "tree/tree.h"
@@ -14,6 +15,7 @@
 #define BATCHES_BESIDE 200 /* as engine/seq.h */
 #define HEAD_BATCH 8      /* rows of a head batch, as model/exec.h */
 #define P_MIN 1e-3f
+#define WRONG (LV_ACCEPT_MISS + 1) /* a token that is neither the text's nor one of the draft's */
 #define KNOWN_P 0.98f     /* of the token that a layer in the middle knows */
 #define CUT_SECONDS 2e-5  /* of dropping rows, as engine/prune.c */
 #define PEEK_P 0.8f       /* what a look promises for the token it names */
@@ -27,6 +29,7 @@ struct sim {
     int64_t at[LV_GROW_MAX]; /* position of the text that a node is; -1: beside it */
     struct lv_cost cost, draft;
     struct lv_rng rng;
+    uint32_t text;           /* tokens of a text; 0: it never ends */
     uint64_t n;              /* text[n - 1] is the root */
     struct lv_tree tree;
     int32_t map[LV_TREE_MAX];
@@ -51,7 +54,7 @@ static bool begin_batch(struct sim *s)
 {
     const struct lv_sim_config *c = s->c;
 
-    if (!s->quota || s->grow.root < 0)
+    if (!s->quota || s->grow.root < 0 || !c->draft.n)
         return false;
     s->n_batch = lv_grow_batch(&s->grow, s->n_open, c->mode == LV_SIM_CHAIN ? 1e-12f : P_MIN, s->batch, BATCH_ROWS,
                                &s->n_spine);
@@ -74,14 +77,26 @@ static void add_children(struct sim *s, int32_t node)
     const int64_t at = s->at[node];
     const float *p = lv_accept_children(&s->accept, at);
     const float path = lv_grow_p(&s->grow, node);
+    float rest = 1.0f;
 
+    for (uint32_t k = 0; k < n_child; k++)
+        rest -= p[k];
+    for (int32_t i = 0; s->c->lookup && i < LV_GROW_MAX && s->grow.node[node].n_child; i++) /* lookup's share what the draft leaves */
+        if (s->grow.node[i].state != LV_GROW_FREE && s->grow.node[i].parent == node)
+            lv_grow_set_p(&s->grow, i, expf(s->grow.node[i].lp - s->grow.node[node].lp) * (rest > 1e-6f ? rest : 1e-6f));
     for (uint32_t k = 0; k < n_child; k++) {
+        const float p_child = p[k] > 1e-9f ? p[k] : 1e-9f;
+
         if (k > 0 && path * p[k] < P_MIN)
             continue;
-        const int32_t i = lv_grow_add(&s->grow, node, (int32_t)k, p[k] > 1e-9f ? p[k] : 1e-9f, (uint8_t)k);
+        const int32_t i = lv_grow_add(&s->grow, node, (int32_t)k, p_child, (uint8_t)k);
 
-        if (i >= 0)
-            s->at[i] = at >= 0 && lv_accept_truth(&s->accept, (uint64_t)at) == k ? at + 1 : -1;
+        if (i < 0)
+            continue;
+        s->at[i] = at >= 0 && lv_accept_truth(&s->accept, (uint64_t)at) == k ? at + 1 : -1;
+        if (s->grow.node[i].lookup_p > 0.0f)
+            lv_grow_set_p(&s->grow, i, p_child);
+        s->grow.node[i].draft_p = p_child;
     }
 }
 
@@ -130,12 +145,67 @@ static void draft_now(struct sim *s, uint32_t n)
     tell(s, LV_SIM_DRAFT, s->time.now);
 }
 
+/* ---- prompt lookup --------------------------------------------------------------------- */
+
+/* How the text went on before, below a node at most `depth` tokens; as engine/candidates.c. Beside the text it is silent. */
+static void add_hit(struct sim *s, int32_t node, uint32_t depth)
+{
+    const int64_t at = s->at[node];
+
+    if (at < 0 || !depth)
+        return;
+    const uint32_t match = lv_accept_at(&s->accept, (uint64_t)at)->match;
+
+    for (uint32_t i = 0; match && i < depth; i++) {
+        const struct lever_place *p = s->at[node] < 0 ? NULL : lv_accept_at(&s->accept, (uint64_t)at + i);
+        const bool right = p && p->copied;
+        const float promise = lv_accept_promise(&s->accept, match + i) * lv_grow_rest(&s->grow, node);
+        const int32_t child = lv_grow_add(&s->grow, node, right ? p->truth : WRONG, promise > 1e-9f ? promise : 1e-9f, 0);
+
+        if (child < 0)
+            return;
+        s->at[child] = right ? at + i + 1 : -1;
+        if (s->grow.node[child].lookup_p == 0.0f)
+            s->grow.node[child].lookup_p = promise > 1e-9f ? promise : 1e-9f;
+        if (lv_grow_p(&s->grow, child) < P_MIN)
+            return;
+        node = child;
+    }
+}
+
+/* At the root, and where the likely path ends. */
+static void look_up(struct sim *s, uint32_t depth)
+{
+    const struct lv_grow *g = &s->grow;
+    int32_t node = g->root;
+    uint32_t n = 0;
+
+    if (!s->c->lookup || !depth)
+        return;
+    depth = depth < LV_LOOKUP_DEPTH_MAX ? depth : LV_LOOKUP_DEPTH_MAX;
+    add_hit(s, node, depth);
+    while (g->node[node].n_child && n < depth) {
+        int32_t best = -1;
+
+        for (int32_t i = 0; i < LV_GROW_MAX; i++)
+            if (g->node[i].state != LV_GROW_FREE && g->node[i].parent == node && !g->node[i].doomed &&
+                (best < 0 || g->node[i].lp > g->node[best].lp))
+                best = i;
+        if (best < 0)
+            break;
+        node = best;
+        n++;
+    }
+    if (n && n < depth && lv_grow_p(g, node) >= P_MIN)
+        add_hit(s, node, depth - n);
+}
+
 /* ---- choose ------------------------------------------------------------------------ */
 
 /* Tokens that the text still takes. */
 static uint64_t text_left(const struct sim *s)
 {
-    return s->c->text_tokens ? s->c->text_tokens - s->r.n_token % s->c->text_tokens : UINT64_MAX;
+    return s->text ? s->text - s->r.n_token % s->text : UINT64_MAX;
 }
 
 /* Deepest node of use: each level is a token to hand out. */
@@ -148,9 +218,9 @@ static uint32_t depth_limit(const struct sim *s)
 
 static double run_rate(const struct sim *s)
 {
-    const double first = lv_accept_first(&s->accept);
+    const double first = s->c->draft.n ? s->accept.first : 0.0; /* lookup may find nothing */
 
-    return lv_run_rate(&s->run, lv_cost_chain_rate(&s->cost, first, lv_cost_pass(&s->draft, 1)));
+    return lv_run_rate(&s->run, lv_cost_chain_rate(&s->cost, first, s->c->draft.n ? lv_cost_pass(&s->draft, 1) : 0.0));
 }
 
 static void sync_draft(struct sim *s)
@@ -187,6 +257,7 @@ static void choose_tree(struct sim *s, double begin)
     s->starved = false;
     s->quota = 0;
     for (;;) {
+        look_up(s, depth);
         const uint32_t n_known = lv_grow_rank(&s->grow, depth, r);
         const struct lv_ahead a = { .target = &s->cost,
                                     .draft = &s->draft,
@@ -195,11 +266,11 @@ static void choose_tree(struct sim *s, double begin)
                                     .max_open = BATCH_OPEN,
                                     .spent = s->time.now - begin,
                                     .rate = run_rate(s),
-                                    .p_child = lv_accept_first(&s->accept) };
+                                    .p_child = s->accept.first };
         double value;
 
         n = lv_cost_choose(&s->cost, expected, lv_grow_expected(r, n_known, expected, c->max_rows), a.spent, a.rate, &value);
-        if (s->starved || (lv_ahead_value(&s->grow, r, n_known, &a, &s->n_open) <= value && n_known > 1))
+        if (s->starved || !c->draft.n || (lv_ahead_value(&s->grow, r, n_known, &a, &s->n_open) <= value && n_known > 1))
             break;
         draft_now(s, 1);
     }
@@ -210,7 +281,7 @@ static void choose_tree(struct sim *s, double begin)
 /* ---- verify and accept --------------------------------------------------------------- */
 
 /* The rows that the text takes, from the root, as far as they are kept; returns their count. */
-static uint32_t true_path(const struct sim *s, uint32_t *row)
+static uint32_t true_path(struct sim *s, uint32_t *row)
 {
     uint32_t n = 0;
     int32_t at = 0;
@@ -373,13 +444,22 @@ static void accept_path(struct sim *s)
     s->r.n_token += n;
 }
 
-/* The next text: the draft knows its prompt, and no more. */
-static void begin_text(struct sim *s)
+static void begin_tree(struct sim *s)
 {
-    s->n_batch = 0;
-    s->left = 0.0;
     lv_grow_init(&s->grow, 0);
     s->at[0] = (int64_t)s->n - 1;
+}
+
+/* The next text: the draft knows its prompt, and no more. The first token comes with the prompt. */
+static void begin_text(struct sim *s)
+{
+    if (s->text > 1) {
+        s->n++;
+        s->r.n_token++;
+    }
+    s->n_batch = 0;
+    s->left = 0.0;
+    begin_tree(s);
     s->run = (struct lv_run){ 0 };
 }
 
@@ -390,7 +470,10 @@ static void run_round(struct sim *s)
 
     lv_tree_init(&s->tree, 0);
     if (s->c->mode != LV_SIM_OFF && text_left(s) > 1) { /* the last token needs no draft */
-        sync_draft(s);
+        if (s->c->draft.n)
+            sync_draft(s);
+        else
+            begin_tree(s);
         if (s->c->mode == LV_SIM_CHAIN)
             choose_chain(s);
         else
@@ -411,7 +494,7 @@ static const char *fault(const struct lv_sim_config *c)
 {
     const bool drafts = c->mode != LV_SIM_OFF;
 
-    if (!c->target.n || (drafts && !c->draft.n))
+    if (!c->target.n || (drafts && !c->draft.n && !(c->lookup && c->mode != LV_SIM_CHAIN)))
         return "a staircase is missing";
     if (c->max_rows < 1 || c->max_rows > LV_TREE_MAX || !c->max_depth || !c->n_tokens)
         return "rows of 1 to 256, a depth and tokens are expected";
@@ -453,11 +536,12 @@ enum lever_status lv_sim_run(struct lv_sim_result *out, const struct lv_sim_conf
     s->rng = (struct lv_rng){ ~seed };
     s->cost = (struct lv_cost){ .target = c->target, .t_stream = c->n_extent * c->read_seconds, .t_fixed = 0.0 };
     s->draft = (struct lv_cost){ .target = c->draft };
-    lv_accept_init(&s->accept, table, i_task, seed);
+    lv_accept_init(&s->accept, table, i_task, seed, c->text_tokens);
+    s->text = s->accept.period ? s->accept.period : c->text_tokens;
     begin_text(s);
     while (s->r.n_token < c->n_tokens) {
         run_round(s);
-        if (c->text_tokens && s->r.n_token % c->text_tokens == 0)
+        if (s->text && s->r.n_token % s->text == 0 && s->r.n_token < c->n_tokens)
             begin_text(s);
     }
     s->r.seconds = s->time.now;

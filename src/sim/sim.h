@@ -2,8 +2,9 @@
  *
  * The same draft tree, look-ahead and choice of size as the engine's (draft/grow.h, draft/ahead.h, cost/cost.h); seconds come
  * from staircases of a device, tokens from an acceptance table. A round: drafting that it waits for, a pass over the ring
- * (sim/timeline.h) with drafting beside it, the head along the path, the root moves on. Left out: prompt lookup, embedding
- * rows, the rest that speculation takes where it loses.
+ * (sim/timeline.h) with drafting beside it, the head along the path, the root moves on. Prompt lookup speaks at the root and
+ * where the likely path ends, as in the engine, but with one continuation and not two. Left out: embedding rows, the rest that
+ * speculation takes where it loses.
  *
  * Pure: no I/O, clock or threads; the same input gives the same numbers. */
 #ifndef LV_SIM_SIM_H
@@ -32,7 +33,7 @@ enum lv_sim_event {
 struct lv_sim_config {
     enum lv_sim_mode mode;
     struct lv_stairs target; /* compute of a pass by rows, body only */
-    struct lv_stairs draft;  /* a batch by rows, its head included, where a round waits for it */
+    struct lv_stairs draft;  /* a batch by rows, its head included, where a round waits for it; n 0: there is no draft */
     struct lv_stairs beside; /* the same beside a pass; n 0: as draft */
     struct lv_stairs head;   /* the target's head by rows, 1 to 8 */
     double t_fixed;          /* of a round */
@@ -40,6 +41,7 @@ struct lv_sim_config {
     double read_seconds, pinned_share;
     bool rests;              /* the device reads within passes only */
     uint32_t max_rows, max_depth, chain_k, n_child;
+    bool lookup;             /* prompt lookup finds what the table says; trees only */
     bool apart;              /* the draft runs beside the pass on a processor of its own */
     double peek_at, peek_hit; /* share of the pass before a late layer is looked at; how often that names the next root; 0: no look */
     double prune_at;         /* share of the pass after which rows are dropped */
@@ -47,7 +49,8 @@ struct lv_sim_config {
     double prune_knows;      /* .. what the engine's rules drop (prune/rules.h) where a layer knows, in that share of places,
                                 which token comes next */
     uint64_t n_tokens, seed;
-    uint32_t text_tokens;    /* a text ends after so many: the round is cut, the tree begins anew; 0: it never does */
+    uint32_t text_tokens;    /* a text ends after so many: the round is cut, the tree begins anew; 0: it never does. Of more than
+                                one the first comes with the prompt, as in lever run, and costs nothing */
     void (*observe)(void *ctx, enum lv_sim_event event, double x);
     void *ctx;
 };

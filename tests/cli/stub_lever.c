@@ -426,7 +426,7 @@ void lever_cancel_clear(lever_seq *seq)
 /* A round of three candidates, two of them verified. */
 enum lever_status lever_last_round(const lever_seq *q, struct lever_round *out)
 {
-    static const struct lever_round_node node[] = { { 300, -1, 1.0f }, { 301, 0, 0.5f }, { 302, 0, 0.25f } };
+    static const struct lever_round_node node[] = { { 300, -1, 1.0f, 0 }, { 301, 0, 0.5f, LEVER_FROM_DRAFT }, { 302, 0, 0.25f, LEVER_FROM_LOOKUP } };
 
     *out = (struct lever_round){ .size = out->size, .n_node = q->n_step > 1 ? 3 : 0, .n_row = 2, .node = node,
                                  .rate = 10, .spent = 0.25, .stream = 0.5, .n_stair = 2, .predicted = 1, .seconds = 2 };

@@ -34,11 +34,11 @@ class Plan(Measure):
         self.assertEqual((o["plain_tok_per_s"], list(o["modes"])), (2.5e9 + 2 + 4, ["off", "lever"]))
         self.assertIn("memory=8388608 ctx=512", self.log())
         o = self.json("plan", "-m", self.model())
-        self.assertEqual((o["tok_per_s"], o["draft"]), (2.5e9 + 4, False))  # nothing streamed: no flash
+        self.assertEqual((o["tok_per_s"], o["draft"]), (2.5e9 + 7, False))  # nothing streamed: no flash
 
     def test_text(self):
         r = self.lever("plan", "-m", self.model((), "streams 1000"), "--memory", "8M", env=self.env)
-        for part in (b"weights", b"at least 5M would do", b"expected, by simulated rounds", b"lever     2500000006.00 tok/s", b"flash 2.50 GB/s"):
+        for part in (b"weights", b"at least 5M would do", b"expected, by simulated rounds", b"lever     2500000009.00 tok/s", b"flash 2.50 GB/s"):
             self.assertIn(part, r.stdout)
 
     def test_refusal(self):
@@ -111,7 +111,12 @@ class Plan(Measure):
                              ({"classes": [{"p": [2] * 8, "hit": [0] * 8}]}, '"p" has something'),
                              ({"tasks": {"a": {"on": [1, 0], "beside": [1]}}}, '"on" has 2 numbers'),
                              ({"tasks": {"a" * 30: {"on": [1], "beside": [1]}}}, "name of a task"),
-                             ({"tasks": {str(i): {"on": [1], "beside": [1]} for i in range(17)}}, "tasks")):
+                             ({"tasks": {str(i): {"on": [1], "beside": [1]} for i in range(17)}}, "tasks"),
+                             ({"lookup": [0.5] * 5}, '"lookup" has 5 numbers'),
+                             ({"lookup": [0.5] * 6}, '"right" has 0 numbers'),
+                             ({"tasks": {"a": {"on": [1], "beside": [1], "text": [[0, 0, 0, 0]]}}}, '"text" has 1 places'),
+                             ({"tasks": {"a": {"on": [1], "beside": [1], "text": [[0, 0, 0, 0], [0, 0.5, 0, 0]]}}}, "place 1 is not four"),
+                             ({"tasks": {"a": {"on": [1], "beside": [1], "text": [[0, 0, 0, 0], [0, 0, 0]]}}}, "place 1 is not four")):
             self.usage_error("plan", "-m", m, "--profile", p, "--acceptance", path(dict(good, **change)), says=says)
 
     def test_bad_profiles(self):
@@ -145,7 +150,7 @@ class Probe(Measure):
         self.assertEqual(o["flash"][1], {"read_bytes": 4194304, "lanes": 4, "rate": 2.5e9})
         self.assertEqual(o["compute"][1], {"type": "q4_k", "rows": 8, "seconds_per_weight": 2e-11})
         p = self.json("plan", "-m", self.model((), "streams 1"), "--profile", self.write(o))
-        self.assertEqual((p["tok_per_s"], p["seconds"]["draft"], o["schema"]), (2.5e9 + 5, 2, 1))
+        self.assertEqual((p["tok_per_s"], p["seconds"]["draft"], o["schema"]), (2.5e9 + 8, 2, 1))
 
     def test_models(self):
         o = self.json("probe", "-m", "m", "-md", "d", "--memory", "8M")["mapper"]

@@ -149,6 +149,7 @@ class Trace(Case):
             lines = [json.loads(line) for line in f]
         self.assertEqual([len(t["ids"]) for t in lines], [2, 2, 1])
         self.assertEqual([t["round"] for t in lines], [0, 1, 2])
+        self.assertTrue(lines[0]["prompt"] and not any("prompt" in t for t in lines[1:]))
         for t in lines:  # of its round alone
             self.assertEqual((t["rows"], t["stream"]["bytes"], t["stream"]["wait_seconds"]), (2, 100, 0.125))
 
@@ -159,7 +160,7 @@ class Trace(Case):
         with open(path, encoding="utf-8") as f:
             lines = f.read()
         tree = json.loads(lines.splitlines()[1])
-        self.assertEqual(tree["tree"], {"token": [300, 301, 302], "parent": [-1, 0, 0], "p": [1, 0.5, 0.25]})
+        self.assertEqual(tree["tree"], {"token": [300, 301, 302], "parent": [-1, 0, 0], "p": [1, 0.5, 0.25], "from": [0, 1, 2]})
         self.assertEqual((tree["choice"]["rows"], tree["choice"]["stairs"]), (2, {"rows": [1, 8], "seconds": [0.125, 1]}))
         with open(path, "a", encoding="utf-8") as f:
             f.write(lines)  # a second text behind the first

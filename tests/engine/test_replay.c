@@ -37,7 +37,7 @@ static void random_rounds(struct lv_rng *r, struct recorded *x)
         o->n_node = 1 + lv_rng_below(r, NODES);
         o->n_row = 1 + lv_rng_below(r, o->n_node);
         for (uint32_t i = 0; i < o->n_node; i++) {
-            x->node[k][i] = (struct lever_round_node){ (int32_t)lv_rng_below(r, 3), i ? (int32_t)lv_rng_below(r, i) : -1, p };
+            x->node[k][i] = (struct lever_round_node){ (int32_t)lv_rng_below(r, 3), i ? (int32_t)lv_rng_below(r, i) : -1, p, 0 };
             p *= (float)(0.5 + 0.5 * uniform(r));
         }
         o->rate = 5.0 * uniform(r);

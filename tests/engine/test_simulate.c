@@ -302,8 +302,12 @@ static void test_bad_calls(void **state)
     assert_non_null(strstr(err.message, "acceptance"));
     t = table();
     p.uses_draft = false;
+    o.mode = LEVER_SIM_CHAIN;
     assert_int_equal(lever_simulate(&p, &d, &t, &o, &r, &err), LEVER_E_ARG);
     assert_non_null(strstr(err.message, "no draft"));
+    o.mode = LEVER_SIM_LEVER; /* what lookup finds: here nothing */
+    assert_int_equal(lever_simulate(&p, &d, &t, &o, &r, &err), LEVER_OK);
+    assert_true(r.all.tokens_per_round == 1.0);
     o.mode = (enum lever_simulation_mode)9;
     assert_int_equal(lever_simulate(&p, &d, &t, &o, &r, &err), LEVER_E_ARG);
 }

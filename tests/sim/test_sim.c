@@ -68,6 +68,25 @@ static struct lever_acceptance random_table(struct lv_rng *r)
         for (uint32_t c = 0; c < t.n_class; c++)
             t.task[i].on[c] = t.task[i].beside[c] = 1.0f / (float)t.n_class;
     t.task[0].stay = lv_rng_below(r, 2) ? (float)uniform(r, 0.0, 0.9) : 0.0f;
+    t.task[0].found = (float)uniform(r, 0.0, 0.6);
+    t.task[0].found_again = (float)uniform(r, 0.5, 1.0);
+    memcpy(t.task[0].copied, t.task[0].on, sizeof t.task[0].copied);
+    for (uint32_t k = 0; k < LEVER_ACCEPT_MATCHES; k++) {
+        t.task[0].right[k] = (float)uniform(r, 0.2, 1.0);
+        t.lookup[k] = (float)uniform(r, 0.1, 0.99);
+    }
+    return t;
+}
+
+/* The same where lookup says what comes next, always or never. */
+static struct lever_acceptance with_lookup(struct lever_acceptance t, float right)
+{
+    t.task[0].found = t.task[0].found_again = 1.0f;
+    t.task[0].copied[0] = 1.0f;
+    for (uint32_t k = 0; k < LEVER_ACCEPT_MATCHES; k++) {
+        t.task[0].right[k] = right;
+        t.lookup[k] = 0.99f;
+    }
     return t;
 }
 
@@ -110,6 +129,9 @@ static struct lv_sim_config random_config(struct lv_rng *r)
     c.max_depth = 1 + lv_rng_below(r, 40);
     c.chain_k = 1 + lv_rng_below(r, 12);
     c.n_child = 1 + lv_rng_below(r, 8);
+    c.lookup = lv_rng_below(r, 2) && c.mode >= LV_SIM_TREE;
+    if (c.lookup && lv_rng_below(r, 4) == 0)
+        c.draft.n = 0;
     c.peek_at = uniform(r, 0, 1);
     c.peek_hit = lv_rng_below(r, 2) ? uniform(r, 0, 1) : 0.0;
     c.n_tokens = 60;
@@ -370,7 +392,7 @@ static void test_stretches(void **state)
         t.task[0].on[0] = 0.7f;
         t.task[0].on[1] = 0.3f;
         t.task[0].stay = k ? 0.8f : 0.0f;
-        lv_accept_init(&a, &t, 0, seed);
+        lv_accept_init(&a, &t, 0, seed, 0);
         for (uint64_t i = 0; i < 40000; i++) {
             const uint32_t c = lv_accept_truth(&a, i) != 0;
 
@@ -382,6 +404,96 @@ static void test_stretches(void **state)
         assert_true(fabs((double)n_first / n - 0.7) < 0.02);
         assert_true(fabs((double)n_same / n - (k ? 0.8 + 0.2 * 0.58 : 0.58)) < 0.02);
     }
+}
+
+/* Prompt lookup: how often it speaks and is right, and that a match is as long as it has been right. */
+static void test_copies(void **state)
+{
+    (void)state;
+    struct lever_acceptance t = with_lookup(simple_table(0.5f, 0.0f), 0.6f);
+    struct lv_accept a;
+    uint32_t n_found = 0, n_copied = 0, run = 0;
+    const uint32_t n = 60000;
+
+    t.task[0].found = 0.3f;
+    t.task[0].found_again = 0.8f;
+    lv_accept_init(&a, &t, 0, seed, 0);
+    for (uint64_t i = 0; i < n; i++) {
+        const struct lever_place *p = lv_accept_at(&a, i);
+
+        assert_true(p->match == 0 || p->match == (run < 30 ? 2 + run : 32));
+        assert_true(p->match > 0 || !p->copied);
+        n_found += p->match > 0;
+        n_copied += p->copied;
+        run = p->copied ? run + 1 : 0;
+    }
+    /* found = 0.3 + 0.5 copied, copied = 0.6 found */
+    assert_true(fabs((double)n_found / n - 0.3 / 0.7) < 0.01);
+    assert_true(fabs((double)n_copied / n - 0.6 * 0.3 / 0.7) < 0.01);
+}
+
+/* Without a draft: as far as a continuation goes where it is right, a token a pass where it is not. */
+static void test_lookup_alone(void **state)
+{
+    (void)state;
+    const struct lever_acceptance right = with_lookup(simple_table(0.5f, 0.0f), 1.0f), wrong = with_lookup(simple_table(0.5f, 0.0f), 0.0f);
+
+    for (int mode = LV_SIM_TREE; mode <= LV_SIM_LEVER; mode++) {
+        struct lv_sim_config c = base((enum lv_sim_mode)mode);
+
+        c.lookup = true;
+        c.draft.n = 0;
+        c.target = stairs(0.05, 0.0);
+        c.n_tokens = 33 * 20;
+        assert_int_equal(run(&c, &right).n_round, 20);
+        assert_int_equal(run(&c, &wrong).n_round, c.n_tokens);
+        c.n_extent = 0;
+        assert_int_equal(run(&c, &right).n_round, 20);
+    }
+}
+
+/* A recorded text: a draft that is right but for every fifth token, whose second choice is the last of them. The first token of a
+ * text comes with the prompt: a chain of 9 takes 4, 5, 5 and 5 of the other 19, a tree of two choices goes on to the end. */
+static void test_recorded_text(void **state)
+{
+    (void)state;
+    struct lever_acceptance t = simple_table(0.9f, 0.09f);
+    struct lv_sim_config c = base(LV_SIM_CHAIN);
+
+    t.task[0].n_text = 20;
+    for (uint32_t i = 0; i < 20; i++)
+        t.task[0].text[i].truth = i % 5 ? 0 : i == 15 ? 1 : LV_ACCEPT_MISS;
+    assert_null(lv_accept_fault(&t));
+    c.chain_k = 9;
+    c.n_tokens = 20 * 7;
+    assert_int_equal(run(&c, &t).n_round, 4 * 7); /* to place 5, 10, 15, and the rest */
+    c.text_tokens = 11;                           /* cut before place 11 */
+    c.n_tokens = 11 * 7;
+    assert_int_equal(run(&c, &t).n_round, 2 * 7);
+    c.mode = LV_SIM_TREE;
+    c.target = stairs(0.05, 0.0);
+    c.text_tokens = 0;
+    c.n_tokens = 20 * 7;
+    assert_int_equal(run(&c, &t).n_round, 3 * 7); /* the second choice at place 15 is in the tree */
+}
+
+/* It adds to what a draft finds, and costs no batch. */
+static void test_lookup_adds(void **state)
+{
+    (void)state;
+    struct lever_acceptance t = with_lookup(simple_table(0.7f, 0.1f), 0.9f);
+    struct lv_sim_config c = base(LV_SIM_TREE);
+
+    t.task[0].found = 0.3f;
+    c.n_extent = 0;
+    c.n_tokens = 4000;
+    const struct lv_sim_result without = run(&c, &t);
+
+    c.lookup = true;
+    const struct lv_sim_result with = run(&c, &t);
+
+    assert_true(speed(&with) > 1.3 * speed(&without));
+    assert_true((double)with.n_batch / (double)with.n_token < 0.9 * (double)without.n_batch / (double)without.n_token);
 }
 
 static void test_sure_draft(void **state)
@@ -445,7 +557,7 @@ static void test_infinite_flash(void **state)
     }
 }
 
-/* Texts that end cut their last round: of 7 tokens a sure chain of 3 makes 4 and 3, of 5 it makes 4 and 1. */
+/* Texts that end cut their last round: of 8 tokens one comes with the prompt, and a sure chain of 3 makes 4 and 3. */
 static void test_texts(void **state)
 {
     (void)state;
@@ -462,7 +574,7 @@ static void test_texts(void **state)
 
             assert_int_equal(x.n_token, 20 * n);
             if (mode == LV_SIM_CHAIN)
-                assert_int_equal(x.n_round, 20 * ((n + 3) / 4));
+                assert_int_equal(x.n_round, 20 * (n > 1 ? (n - 1 + 3) / 4 : 1));
         }
 }
 
@@ -679,6 +791,19 @@ static void test_tables(void **state)
     BAD(task[0].beside[0], NAN);
     BAD(task[0].stay, 1.0f);
     BAD(task[0].stay, NAN);
+    BAD(task[0].found, 1.1f);
+    BAD(task[0].found, 0.5f); /* and no classes where lookup is right */
+    BAD(task[0].found_again, NAN);
+    BAD(task[0].copied[0], -0.5f);
+    BAD(task[0].right[5], 1.5f);
+    BAD(lookup[0], NAN);
+    BAD(task[0].n_text, LEVER_ACCEPT_TEXT + 1);
+    BAD(task[0].n_text, 1);
+    good.task[0].n_text = 2;
+    BAD(task[0].text[1].cls, 1);
+    BAD(task[0].text[1].truth, LEVER_ACCEPT_CHILDREN + 1);
+    BAD(task[0].text[1].match, 1);
+    BAD(task[0].text[1].match, 33);
 #undef BAD
 }
 
@@ -690,7 +815,8 @@ int main(void)
         cmocka_unit_test(test_one_row),       cmocka_unit_test(test_monotone),      cmocka_unit_test(test_overlap_pays),
         cmocka_unit_test(test_pruning),       cmocka_unit_test(test_pruning_rules), cmocka_unit_test(test_beside),
         cmocka_unit_test(test_texts),         cmocka_unit_test(test_stretches),     cmocka_unit_test(test_same_again),
-        cmocka_unit_test(test_refusals),      cmocka_unit_test(test_tables),
+        cmocka_unit_test(test_copies),        cmocka_unit_test(test_lookup_alone),  cmocka_unit_test(test_lookup_adds),
+        cmocka_unit_test(test_recorded_text), cmocka_unit_test(test_refusals),      cmocka_unit_test(test_tables),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
