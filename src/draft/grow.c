@@ -192,6 +192,25 @@ static int32_t best_open(const struct lv_grow *g, float least)
     return best;
 }
 
+uint32_t lv_grow_likely(const struct lv_grow *g, int32_t *node, uint32_t cap)
+{
+    int32_t at = g->root;
+    uint32_t n = 0;
+
+    while (n < cap && g->node[at].n_child) {
+        int32_t best = -1;
+
+        for (int32_t i = 0; i < LV_GROW_MAX; i++)
+            if (g->node[i].state != LV_GROW_FREE && g->node[i].parent == at && !g->node[i].doomed &&
+                (best < 0 || g->node[i].lp > g->node[best].lp))
+                best = i;
+        if (best < 0)
+            break;
+        node[n++] = at = best;
+    }
+    return n;
+}
+
 uint32_t lv_grow_batch(struct lv_grow *g, uint32_t max_open, float p_min, int32_t *node, uint32_t cap, uint32_t *n_spine)
 {
     uint32_t n = 0;

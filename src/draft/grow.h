@@ -69,6 +69,10 @@ uint32_t lv_grow_depth(const struct lv_grow *g, int32_t node);
 /* Slots of spine and path down to the node, oldest first, the node's own last; returns their count. */
 uint32_t lv_grow_path(const struct lv_grow *g, int32_t node, int32_t *slot);
 
+/* The likeliest way down from the root, at each node its likeliest child that is to stay; at most cap nodes, the root not among
+ * them. Returns the count. */
+uint32_t lv_grow_likely(const struct lv_grow *g, int32_t *node, uint32_t cap);
+
 /* The next rows for the draft, marked queued: first spine nodes without K and V (n_spine of them, in order), then up to
  * max_open open nodes of largest path probability, at least p_min. Returns the count of all; cap >= max_open + n_depth. */
 uint32_t lv_grow_batch(struct lv_grow *g, uint32_t max_open, float p_min, int32_t *node, uint32_t cap, uint32_t *n_spine);

@@ -75,28 +75,19 @@ static void add_hits(lever_seq *q, int32_t node, const int32_t *path, uint32_t n
 void lv_candidates_lookup(lever_seq *q, uint32_t max_depth)
 {
     const struct lv_grow *g = &q->draft.grow;
-    int32_t path[LV_LOOKUP_DEPTH_MAX], node = g->root;
-    uint32_t n = 0;
+    int32_t node[LV_LOOKUP_DEPTH_MAX], path[LV_LOOKUP_DEPTH_MAX];
 
     if (!q->lookup_memory || !max_depth)
         return;
     while (q->lookup.n < q->n)
         lv_lookup_append(&q->lookup, q->text[q->lookup.n]);
     add_hits(q, g->root, NULL, 0, max_depth < LV_LOOKUP_DEPTH_MAX ? max_depth : LV_LOOKUP_DEPTH_MAX);
-    while (g->node[node].n_child && n < LV_LOOKUP_DEPTH_MAX) { /* the likely path, to its end */
-        int32_t best = -1;
+    const uint32_t n = lv_grow_likely(g, node, LV_LOOKUP_DEPTH_MAX);
 
-        for (int32_t i = 0; i < LV_GROW_MAX; i++)
-            if (g->node[i].state != LV_GROW_FREE && g->node[i].parent == node && !g->node[i].doomed &&
-                (best < 0 || g->node[i].lp > g->node[best].lp))
-                best = i;
-        if (best < 0)
-            break;
-        path[n++] = g->node[best].token;
-        node = best;
-    }
-    if (n && n < max_depth && n < LV_LOOKUP_DEPTH_MAX && lv_grow_p(g, node) >= P_MIN)
-        add_hits(q, node, path, n, (max_depth < LV_LOOKUP_DEPTH_MAX ? max_depth : LV_LOOKUP_DEPTH_MAX) - n);
+    for (uint32_t i = 0; i < n; i++)
+        path[i] = g->node[node[i]].token;
+    if (n && n < max_depth && n < LV_LOOKUP_DEPTH_MAX && lv_grow_p(g, node[n - 1]) >= P_MIN)
+        add_hits(q, node[n - 1], path, n, (max_depth < LV_LOOKUP_DEPTH_MAX ? max_depth : LV_LOOKUP_DEPTH_MAX) - n);
 }
 
 void lv_candidates_learn(lever_seq *q, int32_t token)

@@ -5,44 +5,15 @@
 
 #include "base/mem.h"
 #include "draft/ahead.h"
-#include "draft/lookup.h"
-#include "prune/rules.h"
-#include "sim/timeline.h"
+#include "sim/state.h"
 #include "tree/tree.h"
 
-#define BATCH_OPEN 8      /* candidates a batch expands, as engine/draft.h */
-#define BATCH_ROWS 64
 #define BATCHES_BESIDE 200 /* as engine/seq.h */
 #define HEAD_BATCH 8      /* rows of a head batch, as model/exec.h */
-#define P_MIN 1e-3f
-#define WRONG (LV_ACCEPT_MISS + 1) /* a token that is neither the text's nor one of the draft's */
-#define KNOWN_P 0.98f     /* of the token that a layer in the middle knows */
-#define CUT_SECONDS 2e-5  /* of dropping rows, as engine/prune.c */
 #define PEEK_P 0.8f       /* what a look promises for the token it names */
 #define HEAD_STEP 0.2     /* of the average of the head's time, as engine/round.c */
 
-struct sim {
-    const struct lv_sim_config *c;
-    struct lv_accept accept;
-    struct lv_timeline time;
-    struct lv_grow grow;
-    int64_t at[LV_GROW_MAX]; /* position of the text that a node is; -1: beside it */
-    struct lv_cost cost, draft;
-    struct lv_rng rng;
-    uint32_t text;           /* tokens of a text; 0: it never ends */
-    uint64_t n;              /* text[n - 1] is the root */
-    struct lv_tree tree;
-    int32_t map[LV_TREE_MAX];
-    int32_t batch[BATCH_ROWS + BATCH_OPEN];
-    uint32_t n_batch, n_spine, n_open, quota;
-    double left;             /* seconds of the batch under way; n_batch 0: there is none */
-    bool starved, passing;   /* passing: the target's rows are under way */
-    bool kept[LV_TREE_MAX];  /* rows to the end of the pass */
-    struct lv_run run;
-    struct lv_sim_result r;
-};
-
-static void tell(const struct sim *s, enum lv_sim_event event, double x)
+static void tell(const struct lv_sim *s, enum lv_sim_event event, double x)
 {
     if (s->c->observe)
         s->c->observe(s->c->ctx, event, x);
@@ -50,13 +21,13 @@ static void tell(const struct sim *s, enum lv_sim_event event, double x)
 
 /* ---- draft ------------------------------------------------------------------------- */
 
-static bool begin_batch(struct sim *s)
+static bool begin_batch(struct lv_sim *s)
 {
     const struct lv_sim_config *c = s->c;
 
     if (!s->quota || s->grow.root < 0 || !c->draft.n)
         return false;
-    s->n_batch = lv_grow_batch(&s->grow, s->n_open, c->mode == LV_SIM_CHAIN ? 1e-12f : P_MIN, s->batch, BATCH_ROWS,
+    s->n_batch = lv_grow_batch(&s->grow, s->n_open, c->mode == LV_SIM_CHAIN ? 1e-12f : LV_SIM_P_MIN, s->batch, LV_SIM_BATCH_ROWS,
                                &s->n_spine);
     if (s->n_batch <= s->n_spine) {
         lv_grow_batch_done(&s->grow, s->batch, s->n_batch, true);
@@ -71,7 +42,7 @@ static bool begin_batch(struct sim *s)
     return true;
 }
 
-static void add_children(struct sim *s, int32_t node)
+static void add_children(struct lv_sim *s, int32_t node)
 {
     const uint32_t n_child = s->c->mode == LV_SIM_CHAIN ? 1 : s->c->n_child;
     const int64_t at = s->at[node];
@@ -87,7 +58,7 @@ static void add_children(struct sim *s, int32_t node)
     for (uint32_t k = 0; k < n_child; k++) {
         const float p_child = p[k] > 1e-9f ? p[k] : 1e-9f;
 
-        if (k > 0 && path * p[k] < P_MIN)
+        if (k > 0 && path * p[k] < LV_SIM_P_MIN)
             continue;
         const int32_t i = lv_grow_add(&s->grow, node, (int32_t)k, p_child, (uint8_t)k);
 
@@ -100,7 +71,7 @@ static void add_children(struct sim *s, int32_t node)
     }
 }
 
-static void end_batch(struct sim *s)
+static void end_batch(struct lv_sim *s)
 {
     for (uint32_t i = s->n_spine; i < s->n_batch; i++) {
         const struct lv_grow_node *v = &s->grow.node[s->batch[i]];
@@ -116,7 +87,7 @@ static void end_batch(struct sim *s)
 /* Background work: batches, one behind the other, for so many seconds. */
 static void draft_beside(void *ctx, double seconds)
 {
-    struct sim *s = ctx;
+    struct lv_sim *s = ctx;
 
     while (seconds > 0.0 && (s->n_batch || begin_batch(s))) {
         const double used = s->left < seconds ? s->left : seconds;
@@ -130,7 +101,7 @@ static void draft_beside(void *ctx, double seconds)
 }
 
 /* The batch under way, and n more: the round waits for them. */
-static void draft_now(struct sim *s, uint32_t n)
+static void draft_now(struct lv_sim *s, uint32_t n)
 {
     const double begin = s->time.now;
 
@@ -145,85 +116,30 @@ static void draft_now(struct sim *s, uint32_t n)
     tell(s, LV_SIM_DRAFT, s->time.now);
 }
 
-/* ---- prompt lookup --------------------------------------------------------------------- */
-
-/* How the text went on before, below a node at most `depth` tokens; as engine/candidates.c. Beside the text it is silent. */
-static void add_hit(struct sim *s, int32_t node, uint32_t depth)
-{
-    const int64_t at = s->at[node];
-
-    if (at < 0 || !depth)
-        return;
-    const uint32_t match = lv_accept_at(&s->accept, (uint64_t)at)->match;
-
-    for (uint32_t i = 0; match && i < depth; i++) {
-        const struct lever_place *p = s->at[node] < 0 ? NULL : lv_accept_at(&s->accept, (uint64_t)at + i);
-        const bool right = p && p->copied;
-        const float promise = lv_accept_promise(&s->accept, match + i) * lv_grow_rest(&s->grow, node);
-        const int32_t child = lv_grow_add(&s->grow, node, right ? p->truth : WRONG, promise > 1e-9f ? promise : 1e-9f, 0);
-
-        if (child < 0)
-            return;
-        s->at[child] = right ? at + i + 1 : -1;
-        if (s->grow.node[child].lookup_p == 0.0f)
-            s->grow.node[child].lookup_p = promise > 1e-9f ? promise : 1e-9f;
-        if (lv_grow_p(&s->grow, child) < P_MIN)
-            return;
-        node = child;
-    }
-}
-
-/* At the root, and where the likely path ends. */
-static void look_up(struct sim *s, uint32_t depth)
-{
-    const struct lv_grow *g = &s->grow;
-    int32_t node = g->root;
-    uint32_t n = 0;
-
-    if (!s->c->lookup || !depth)
-        return;
-    depth = depth < LV_LOOKUP_DEPTH_MAX ? depth : LV_LOOKUP_DEPTH_MAX;
-    add_hit(s, node, depth);
-    while (g->node[node].n_child && n < depth) {
-        int32_t best = -1;
-
-        for (int32_t i = 0; i < LV_GROW_MAX; i++)
-            if (g->node[i].state != LV_GROW_FREE && g->node[i].parent == node && !g->node[i].doomed &&
-                (best < 0 || g->node[i].lp > g->node[best].lp))
-                best = i;
-        if (best < 0)
-            break;
-        node = best;
-        n++;
-    }
-    if (n && n < depth && lv_grow_p(g, node) >= P_MIN)
-        add_hit(s, node, depth - n);
-}
-
 /* ---- choose ------------------------------------------------------------------------ */
 
 /* Tokens that the text still takes. */
-static uint64_t text_left(const struct sim *s)
+static uint64_t text_left(const struct lv_sim *s)
 {
     return s->text ? s->text - s->r.n_token % s->text : UINT64_MAX;
 }
 
 /* Deepest node of use: each level is a token to hand out. */
-static uint32_t depth_limit(const struct sim *s)
+static uint32_t depth_limit(const struct lv_sim *s)
 {
     const uint64_t left = text_left(s) - 1;
 
     return left < s->c->max_depth ? (uint32_t)left : s->c->max_depth;
 }
 
-static double run_rate(const struct sim *s)
+double lv_sim_run_rate(const struct lv_sim *s)
 {
     const double first = s->c->draft.n ? s->accept.first : 0.0; /* lookup may find nothing */
 
     return lv_run_rate(&s->run, lv_cost_chain_rate(&s->cost, first, s->c->draft.n ? lv_cost_pass(&s->draft, 1) : 0.0));
 }
 
-static void sync_draft(struct sim *s)
+static void sync_draft(struct lv_sim *s)
 {
     int32_t slot[LV_GROW_MAX];
 
@@ -231,7 +147,7 @@ static void sync_draft(struct sim *s)
         lv_grow_drop_spine(&s->grow, lv_grow_spine_ready(&s->grow, slot));
 }
 
-static void choose_chain(struct sim *s)
+static void choose_chain(struct lv_sim *s)
 {
     struct lv_grow_ranked have[LV_GROW_MAX];
     const uint32_t depth = depth_limit(s);
@@ -246,7 +162,7 @@ static void choose_chain(struct sim *s)
     lv_grow_select(&s->grow, k + 1, depth, &s->tree, s->map);
 }
 
-static void choose_tree(struct sim *s, double begin)
+static void choose_tree(struct lv_sim *s, double begin)
 {
     const struct lv_sim_config *c = s->c;
     struct lv_grow_ranked r[LV_GROW_MAX];
@@ -257,15 +173,15 @@ static void choose_tree(struct sim *s, double begin)
     s->starved = false;
     s->quota = 0;
     for (;;) {
-        look_up(s, depth);
+        lv_sim_look_up(s, depth);
         const uint32_t n_known = lv_grow_rank(&s->grow, depth, r);
         const struct lv_ahead a = { .target = &s->cost,
                                     .draft = &s->draft,
                                     .n_rows = c->max_rows,
                                     .depth = depth,
-                                    .max_open = BATCH_OPEN,
+                                    .max_open = LV_SIM_BATCH_OPEN,
                                     .spent = s->time.now - begin,
-                                    .rate = run_rate(s),
+                                    .rate = lv_sim_run_rate(s),
                                     .p_child = s->accept.first };
         double value;
 
@@ -274,14 +190,13 @@ static void choose_tree(struct sim *s, double begin)
             break;
         draft_now(s, 1);
     }
-    s->n_open = BATCH_OPEN;
+    s->n_open = LV_SIM_BATCH_OPEN;
     lv_grow_select(&s->grow, n, depth, &s->tree, s->map);
 }
 
 /* ---- verify and accept --------------------------------------------------------------- */
 
-/* The rows that the text takes, from the root, as far as they are kept; returns their count. */
-static uint32_t true_path(struct sim *s, uint32_t *row)
+uint32_t lv_sim_true_path(struct lv_sim *s, uint32_t *row)
 {
     uint32_t n = 0;
     int32_t at = 0;
@@ -300,12 +215,12 @@ static uint32_t true_path(struct sim *s, uint32_t *row)
 /* A late layer names the token that will end this round: it comes into the tree, and its path is believed. */
 static void peek(void *ctx)
 {
-    struct sim *s = ctx;
+    struct lv_sim *s = ctx;
     uint32_t row[LV_TREE_MAX];
 
     if (0.5 + 0.5 * (double)lv_rng_f32(&s->rng) >= s->c->peek_hit)
         return;
-    const uint32_t n = true_path(s, row);
+    const uint32_t n = lv_sim_true_path(s, row);
     const int32_t node = s->map[row[n - 1]];
     const int32_t token = (int32_t)lv_accept_truth(&s->accept, s->n - 1 + n - 1);
 
@@ -320,63 +235,11 @@ static void peek(void *ctx)
     lv_grow_set_p(&s->grow, child, PEEK_P);
 }
 
-/* Probability of each row given its parent: the draft's, or what a layer knows about the token there. */
-static void look(struct sim *s, float *p)
-{
-    bool knows[LV_TREE_MAX], is_true[LV_TREE_MAX] = { true };
-
-    for (uint32_t i = 0; i < s->tree.n; i++) {
-        const int32_t up = s->tree.parent[i];
-
-        knows[i] = 0.5 + 0.5 * (double)lv_rng_f32(&s->rng) < s->c->prune_knows;
-        if (up < 0)
-            continue;
-        is_true[i] = is_true[up] && (int32_t)lv_accept_truth(&s->accept, s->n - 1 + s->tree.depth[up]) == s->tree.token[i];
-        p[i] = expf(s->grow.node[s->map[i]].lp - s->grow.node[s->map[up]].lp);
-        if (knows[up] && is_true[up]) /* beside the text there is nothing to know */
-            p[i] = is_true[i] ? KNOWN_P : (1.0f - KNOWN_P) * p[i];
-    }
-}
-
-/* The engine's rules, at the engine's price. Returns how many rows stay. */
-static uint32_t prune(struct sim *s)
-{
-    const struct lv_stairs *stairs = &s->cost.target;
-    const double left = 1.0 - s->c->prune_at;
-    float p[LV_TREE_MAX], path[LV_TREE_MAX];
-    double seconds[LV_STAIRS_MAX], gain;
-    const struct lv_rules_price price = { .edge = stairs->rows,
-                                          .seconds = seconds,
-                                          .n_edge = stairs->n,
-                                          .seconds_all = lv_cost_cut(&s->cost, s->tree.n, s->tree.n, left),
-                                          .seconds_cut = CUT_SECONDS,
-                                          .rate = run_rate(s) };
-
-    look(s, p);
-    lv_rules_path(s->tree.parent, p, s->tree.n, path);
-    for (uint32_t i = 0; i < stairs->n; i++)
-        seconds[i] = lv_cost_cut(&s->cost, s->tree.n, stairs->rows[i], left);
-    return lv_rules_select(s->tree.parent, path, s->tree.n, &price, s->kept, &gain);
-}
-
-/* How many rows reach the end of the pass. */
-static uint32_t rows_kept(struct sim *s)
-{
-    const struct lv_sim_config *c = s->c;
-    const uint32_t n = (uint32_t)ceil(s->tree.n * (1.0 - c->prune_rows));
-
-    for (uint32_t i = 0; i < s->tree.n; i++)
-        s->kept[i] = true;
-    if (c->prune_knows > 0.0 && s->tree.n > 1)
-        return prune(s);
-    return n > 1 ? n : 1;
-}
-
-static void verify(struct sim *s)
+static void verify(struct lv_sim *s)
 {
     const struct lv_sim_config *c = s->c;
     const bool beside = c->mode == LV_SIM_LEVER && c->n_extent && text_left(s) > 1; /* as the engine: where nothing is streamed it drafts serially */
-    const uint32_t kept = rows_kept(s);
+    const uint32_t kept = lv_sim_rows_kept(s);
     const struct lv_timeline_pass p = {
         .compute_all = { lv_cost_compute(&s->cost, s->tree.n), lv_cost_compute(&s->cost, kept) },
         .drop_at = kept < s->tree.n ? c->prune_at : 1.0,
@@ -404,7 +267,7 @@ static void verify(struct sim *s)
 }
 
 /* The walk: the head over the likely path, a batch at a time, until the text leaves the tree. */
-static void run_head(struct sim *s, const uint32_t *row, uint32_t n)
+static void run_head(struct lv_sim *s, const uint32_t *row, uint32_t n)
 {
     uint32_t have[HEAD_BATCH], n_have = 0;
 
@@ -424,9 +287,9 @@ static void run_head(struct sim *s, const uint32_t *row, uint32_t n)
     }
 }
 
-static void accept_path(struct sim *s)
+static void accept_path(struct lv_sim *s)
 {
-    uint32_t row[LV_TREE_MAX], n = true_path(s, row), kept = 1;
+    uint32_t row[LV_TREE_MAX], n = lv_sim_true_path(s, row), kept = 1;
 
     while (kept < n && !(0.5 + 0.5 * (double)lv_rng_f32(&s->rng) < s->c->prune_lost))
         kept++;
@@ -444,14 +307,14 @@ static void accept_path(struct sim *s)
     s->r.n_token += n;
 }
 
-static void begin_tree(struct sim *s)
+static void begin_tree(struct lv_sim *s)
 {
     lv_grow_init(&s->grow, 0);
     s->at[0] = (int64_t)s->n - 1;
 }
 
 /* The next text: the draft knows its prompt, and no more. The first token comes with the prompt. */
-static void begin_text(struct sim *s)
+static void begin_text(struct lv_sim *s)
 {
     if (s->text > 1) {
         s->n++;
@@ -463,7 +326,7 @@ static void begin_text(struct sim *s)
     s->run = (struct lv_run){ 0 };
 }
 
-static void run_round(struct sim *s)
+static void run_round(struct lv_sim *s)
 {
     const double begin = s->time.now;
     const uint64_t n = s->r.n_token;
@@ -520,7 +383,7 @@ enum lever_status lv_sim_run(struct lv_sim_result *out, const struct lv_sim_conf
 
     if (wrong)
         return LV_FAIL(err, LEVER_E_ARG, "simulation: %s", wrong);
-    struct sim *s = LV_NEW(struct sim);
+    struct lv_sim *s = LV_NEW(struct lv_sim);
 
     if (!s)
         return LV_FAIL(err, LEVER_E_NOMEM, "simulation: %zu bytes", sizeof *s);
@@ -530,7 +393,7 @@ enum lever_status lv_sim_run(struct lv_sim_result *out, const struct lv_sim_conf
         goto out;
     s->c = c;
     s->n = 1;
-    s->n_open = BATCH_OPEN;
+    s->n_open = LV_SIM_BATCH_OPEN;
     const uint64_t seed = lv_mix64(c->seed + ((uint64_t)i_task << 32)); /* tasks differ by chance too */
 
     s->rng = (struct lv_rng){ ~seed };

@@ -121,6 +121,29 @@ static void check_ahead(const struct lv_grow *g, uint32_t max_open, uint32_t ste
     }
 }
 
+/* Each node of the likely way is as probable as the best of the twin's paths that go on from the one before; the last has none. */
+static void check_likely(const struct lv_grow *g)
+{
+    int32_t node[MAX_LEN + 1], token[LV_GROW_MAX];
+    const uint32_t n = lv_grow_likely(g, node, MAX_LEN + 1);
+
+    for (uint32_t k = 0; k <= n; k++) {
+        const uint32_t len = k ? tokens_of(g, node[k - 1], token) : 0;
+        double best = -1.0;
+
+        CHECK_OR_RETURN(len == k, "step %u is at depth %u", k, len);
+        for (uint32_t i = 0; i < n_twin; i++)
+            if (twin[i].len == k + 1 && memcmp(twin[i].token, token, k * sizeof *token) == 0 && twin[i].p > best)
+                best = twin[i].p;
+        if (k == n)
+            CHECK_OR_RETURN(best < 0.0, "the way ends at step %u of more", n);
+        else
+            CHECK_OR_RETURN(fabs((double)lv_grow_p(g, node[k]) - best) <= 1e-3 * best, "step %u: %g, the twin's best %g", k,
+                            (double)lv_grow_p(g, node[k]), best);
+    }
+    CHECK_OR_RETURN(lv_grow_likely(g, node, n / 2) == n / 2, "a way longer than asked for");
+}
+
 static void check_same(const struct lv_grow *g)
 {
     struct lv_tree t;
@@ -138,6 +161,7 @@ static void check_same(const struct lv_grow *g)
     CHECK_OR_RETURN(fabs(expected[n - 1] - 1.0 - sum) < 1e-3 * (1 + sum), "expected tokens %g, the twin's %g",
                     (double)expected[n - 1], 1 + sum);
     check_ahead(g, 1 + n % LV_GROW_OPEN_MAX, 1 + n % LV_GROW_STEPS_MAX, 0.1f + 0.1f * (float)(n % 9));
+    check_likely(g);
     lv_grow_select(g, LV_TREE_MAX, 1000, &t, map);
     CHECK_OR_RETURN(lv_tree_validate(&t), "the snapshot is no tree");
     for (uint32_t i = 1; i < t.n; i++) {
