@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""docs/results.md from the rows in docs/results/*.csv, which lever bench decode --csv appends.
+"""docs/results.md from the rows in docs/results/*.csv, which lever bench decode --csv appends, and in docs/results/predicted/*.csv,
+which tools/validate_sim.py predict writes.
 
 usage: make_results.py [--check] [--root REPOSITORY]
 
@@ -105,6 +106,38 @@ def section(about, rows):
     return out + [""]
 
 
+# ---- predicted beside measured
+
+
+def ratio(a, b):
+    return "%.2f" % (float(a) / float(b))
+
+
+def counts(row):
+    """A cell from which the device's rate was taken is no test."""
+    return row["mode"] != row["disk_from"]
+
+
+def predicted(path):
+    with open(path, newline="", encoding="utf-8") as f:
+        rows = list(csv.DictReader(f))
+    if not rows or not {"case", "memory", "mode", "measured", "predicted", "disk_from"} <= set(rows[0]):
+        sys.exit("%s: found no rows of tools/validate_sim.py predict" % path)
+    tested = [r for r in rows if counts(r)]
+    within = sum(0.9 <= float(r["predicted"]) / float(r["measured"]) <= 1.1 for r in tested)
+    out = ["## Predicted and measured: %s" % path.stem, "",
+           "`tools/validate_sim.py measure LEVER DIR --case %s -n %s`, then `predict`; commits %s; %s; %s to %s; tasks %s; acceptance: %s. **%d of %d cells within 10 %%.**"
+           % (rows[0]["case"], rows[0]["n"], ", ".join(unique(r["commit"] for r in rows)), safe(rows[0]["cpu"]), min(r["when"] for r in rows),
+              max(r["when"] for r in rows), rows[0]["tasks"].replace(" ", ", "), rows[0]["acceptance"], within, len(tested)), "",
+           "Tokens a second; the last three columns are predicted / measured. In brackets: not counted, the device's rate comes from this cell.", ""]
+    return out + table(["memory", "GB/s of the device", "mode", "measured", "predicted", "tok/s", "tokens a round", "time of a round"],
+                       [[r["memory"], DASH if float(r["disk"]) == 0 else "%.2f" % (float(r["disk"]) / 1e9),
+                         NAMES.get(r["mode"], r["mode"]) + (" " + r["k"] if r["k"] != "0" else ""), number(r["measured"]), number(r["predicted"]),
+                         ("%s" if counts(r) else "(%s)") % ratio(r["predicted"], r["measured"]),
+                         ratio(r["tokens_round_predicted"], r["tokens_round_measured"]), ratio(r["round_predicted"], r["round_measured"])]
+                        for r in rows]) + [""]
+
+
 def results(root):
     out = ["# Results", "",
            "Made by `tools/make_results.py` from the rows in `docs/results/*.csv`; each section names the command that measured its",
@@ -115,6 +148,8 @@ def results(root):
             groups.setdefault(tuple(row[k] for k in ABOUT), []).append(row)
     for about, rows in groups.items():
         out += section(about, rows)
+    for path in sorted((root / "docs" / "results" / "predicted").glob("*.csv")):
+        out += predicted(path)
     return "\n".join(out).rstrip("\n") + "\n"
 
 

@@ -11,16 +11,16 @@ machine (`lever probe`) taken before and one after, and keeps all of it in DIR, 
 off goes on with the sizes that have no file. Repetitions go round all sizes before any has its second one. --lock FILE is
 held during each measurement, which keeps other users of the machine out.
 
-`predict` asks `lever plan` for the same memory, mode and tasks, on the mean of both profiles. A disk that is shared drifts by a
-half within minutes, so its rate is what plain decoding got in the same turns: it never lets the device rest. (A streamed cell of mode off
-is therefore no test, and not counted.) How often the target takes a draft's
+`predict` asks `lever plan` for the same memory, mode and tasks, on the slower of both profiles. A disk that is shared drifts by a
+half within minutes, so its rate is what plain decoding got in the same turns, where that never let the device rest (such a cell of mode
+off is therefore no test, and not counted), else that of direct reads before and after. How often the target takes a draft's
 token comes from the built-in table, or from one of --acceptance. `record` makes DIR/acceptance.json of the very texts that are
 measured, the first of each task, place by place: then what is judged is the simulator, not how far a few texts are from the mean of
 many. It runs S with 1 GiB, which gives the same tokens as L and as any memory. With --count 3 -n 96 it makes the built-in table.
 
 Columns: when, commit, cpu, case, memory, mode, k, tasks, n, rep, acceptance, load (processes that wanted to run beside, one minute's
 average before the cell; a prediction is for a quiet machine), mac (multiply-adds a second of a matmul of 64 rows), dram and disk
-(bytes/s; disk 0: nothing is streamed), measured and predicted tok/s, predicted / measured, tokens a round and seconds of a round,
+(bytes/s; disk 0: nothing is streamed) and where the latter comes from, measured and predicted tok/s, predicted / measured, tokens a round and seconds of a round,
 measured and predicted.
 """
 import argparse
@@ -41,9 +41,10 @@ DIR = os.environ.get("LEVER_MODELS") or os.path.expanduser("~/.cache/lever/model
 DRAFT = os.path.join(DIR, "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf")
 S = os.path.join(DIR, "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf")
 L = os.environ.get("LEVER_L", os.path.join(DIR, "L.gguf"))
-MEMORY = {"S": "512M,640M,768M,1024M,1536M,all", "L": "1024M,1280M,1536M,2048M,3072M,4096M"}
-FIELDS = ["when", "commit", "cpu", "case", "memory", "mode", "k", "tasks", "n", "rep", "acceptance", "load", "mac", "dram", "disk", "measured",
+MEMORY = {"S": "640M,768M,896M,1024M,1536M,all", "L": "1024M,1280M,1536M,2048M,3072M,4096M"}
+FIELDS = ["when", "commit", "cpu", "case", "memory", "mode", "k", "tasks", "n", "rep", "acceptance", "load", "mac", "dram", "disk", "disk_from", "measured",
           "predicted", "ratio", "tokens_round_measured", "tokens_round_predicted", "round_measured", "round_predicted"]
+RESTS = 0.02  # share of the time that a device may be idle and still be said never to rest
 CONTEXT = "640"  # of a plan: half of it is what a row attends to; the prompts have 100 to 500 tokens
 
 
@@ -130,8 +131,8 @@ def measure(a):
                 with locked(a.lock):
                     m["load"] = os.getloadavg()[0]
                     before = probe(a.lever)
-                    with contextlib.suppress(RuntimeError):  # a plan without a draft: there is no chain
-                        m["k"] = plan(a.lever, m, "chain", before, a.n)["k"] if "chain" in m["modes"] else 0
+                    # a plan without a draft has no chain
+                    m["k"] = plan(a.lever, m, "chain", before, a.n).get("k", 0) if "chain" in m["modes"] else 0
                     m["bench"] = bench(a, m)
                     m["profiles"] = [before, probe(a.lever)]
                 write(path, m)
@@ -167,7 +168,7 @@ def record(a):
            "tools/validate_sim.py record LEVER DIR --count %d -n %d" % (os.path.basename(S), os.path.basename(DRAFT), a.count, a.n, a.count, a.n))
     text = ["--text"] if a.count == 1 else []
     subprocess.run([sys.executable, os.path.join(HERE, "fit_acceptance.py"), "--how", how, *text, os.path.join(a.dir, "acceptance.json"),
-                    "coder-1.5b-0.5b"] + pairs, check=True)
+                    "coder-1.5b-0.5b" if a.count > 1 else "the measured texts"] + pairs, check=True)
 
 
 # ---- predict
@@ -178,29 +179,34 @@ def harmonic(values):
 
 
 def disk_rate(m):
-    """Bytes/s while plain decoding read weights, else of direct reads before and after; 0: nothing is read."""
-    if "off" not in m["bench"]["modes"]:
-        return m["bench"]["raw"] or 0
-    off = m["bench"]["modes"]["off"]["all"]
-    return off["bytes_per_round"] * off["rounds"] / off["seconds"]
+    """(bytes/s, where it comes from); 0: nothing is read."""
+    off = m["bench"]["modes"].get("off", {}).get("all")
+    if off and off["bytes_per_round"] and off["idle_share"] < RESTS:
+        return off["bytes_per_round"] * off["rounds"] / off["seconds"], "off"
+    return (m["bench"]["raw"], "direct reads") if m["bench"]["raw"] else (0, "")
 
 
 def between(profiles, rate):
-    """The machine halfway between two profiles, its device as fast as `rate` if that is not 0."""
+    """The machine as the slower of two profiles has it: memory that others use is fast for moments, and a profile takes no longer
+    than such a moment. Its device is as fast as `rate` if that is not 0."""
     a, b = profiles
-    mean = dict(a)
+    out = dict(a)
     for key in ("dram", "flash_rate", "peak_mac", "fma"):
-        mean[key] = (a[key] + b[key]) / 2
-    mean["compute"] = [dict(x, seconds_per_weight=(x["seconds_per_weight"] + y["seconds_per_weight"]) / 2)
-                       for x, y in zip(a["compute"], b["compute"])]
-    mean["flash_rate"] = rate or mean["flash_rate"]
-    return mean
+        out[key] = min(a[key], b[key])
+    out["compute"] = [dict(x, seconds_per_weight=max(x["seconds_per_weight"], y["seconds_per_weight"]))
+                      for x, y in zip(a["compute"], b["compute"])]
+    out["flash_rate"] = rate or out["flash_rate"]
+    return out
 
 
 def rows(a, m):
     """Rows of one kept file, as FIELDS."""
-    disk = disk_rate(m)
+    disk, disk_from = disk_rate(m)
     profile = between(m["profiles"], disk)
+    acceptance = "built in"
+    if a.acceptance:
+        with open(a.acceptance) as f:
+            acceptance = json.load(f)["name"]
     tasks = m["tasks"].split(",")
     for mode, got in m["bench"]["modes"].items():
         k = m["k"] if mode == "chain" else 0
@@ -212,9 +218,9 @@ def rows(a, m):
         predicted, tokens = (harmonic([p[t][key] for t in tasks]) for key in ("tok_per_s", "tokens_per_round"))
         measured = got["all"]["tok_per_s"]
         yield {"when": m["when"], "commit": m["commit"], "cpu": m["cpu"], "case": m["case"], "memory": m["memory"], "mode": mode, "k": k,
-               "tasks": m["tasks"].replace(",", " "), "n": m["n"], "rep": m["rep"], "acceptance": os.path.basename(a.acceptance or "built in"),
+               "tasks": m["tasks"].replace(",", " "), "n": m["n"], "rep": m["rep"], "acceptance": acceptance,
                "load": "%.1f" % m["load"], "mac": "%.3g" % (profile["compute"][-1]["rows"] / profile["compute"][-1]["seconds_per_weight"]),
-               "dram": "%.3g" % profile["dram"], "disk": "%.3g" % disk, "measured": "%.3f" % measured, "predicted": "%.3f" % predicted,
+               "dram": "%.3g" % profile["dram"], "disk": "%.3g" % disk, "disk_from": disk_from, "measured": "%.3f" % measured, "predicted": "%.3f" % predicted,
                "ratio": "%.3f" % (predicted / measured), "tokens_round_measured": "%.2f" % got["all"]["tokens_per_round"],
                "tokens_round_predicted": "%.2f" % tokens, "round_measured": "%.4f" % (got["all"]["tokens_per_round"] / measured),
                "round_predicted": "%.4f" % (tokens / predicted)}
@@ -242,7 +248,7 @@ def summary(a):
     cells = {}
     with open(a.out, newline="") as f:
         for r in csv.DictReader(f):
-            cells.setdefault((r["commit"], r["case"], r["memory"], r["mode"]), []).append(r)
+            cells.setdefault((r["commit"], r["case"], r["memory"], r["mode"], r["mode"] == r["disk_from"]), []).append(r)
     print("%-16s %-4s %-7s %-6s %4s %9s %7s %9s %6s %7s %7s" %
           ("commit", "case", "memory", "mode", "reps", "measured", "spread", "predicted", "ratio", "tokens", "round"))
     ratios = []
@@ -251,10 +257,10 @@ def summary(a):
             return statistics.median(float(x[field]) for x in r)
         m = [float(x["measured"]) for x in r]
         ratio = of("ratio")
-        if key[3] != "off" or not of("disk"):
+        if not key[4]:
             ratios.append(ratio)
         print("%-16s %-4s %-7s %-6s %4d %9.2f %6.0f%% %9.2f %6.2f %7.2f %7.2f" %
-              (*key, len(r), statistics.median(m), 100 * (max(m) - min(m)) / statistics.median(m), of("predicted"), ratio,
+              (*key[:4], len(r), statistics.median(m), 100 * (max(m) - min(m)) / statistics.median(m), of("predicted"), ratio,
                of("tokens_round_predicted") / of("tokens_round_measured"), of("round_predicted") / of("round_measured")))
     print("%d of %d cells within 10 %%" % (sum(0.9 <= r <= 1.1 for r in ratios), len(ratios)))
 
