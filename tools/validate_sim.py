@@ -152,14 +152,14 @@ def record(a):
             p = json.loads(line)
             prompts.setdefault(p["task"], []).append(p)
     os.makedirs(a.dir, exist_ok=True)
-    pairs = []
+    pairs, modes = [], ("tree",) if a.count > 1 else ("tree", "chain")
     for i, task, p in [(i, task, p) for task, all_ in prompts.items() for i, p in enumerate(all_[:a.count])]:
         text = p["messages"][-1]["content"] if "messages" in p else p["prompt"]
-        traces = [os.path.join(a.dir, "%s-%d-%s.jsonl" % (task, i, mode)) for mode in (("tree",) if a.count > 1 else ("tree", "chain"))]
+        traces = [os.path.join(a.dir, "%s-%d-%s.jsonl" % (task, i, mode)) for mode in modes]
         with tempfile.NamedTemporaryFile("w", suffix=".txt") as f:
             f.write(text)
             f.flush()
-            for mode, trace in zip(("tree", "chain"), traces):
+            for mode, trace in zip(modes, traces):
                 cmd = [a.lever, "run", "-m", S, "-md", DRAFT, "--memory", "1G", "--speculation", mode, "--spec-draft-n-max", "31", "-n", str(a.n),
                        "--trace", trace, "--json", "--learned", os.path.join(a.dir, "learned")]
                 run(cmd + (["--chat", text] if "messages" in p else ["-f", f.name]))

@@ -75,19 +75,20 @@ static void add_hits(lever_seq *q, int32_t node, const int32_t *path, uint32_t n
 void lv_candidates_lookup(lever_seq *q, uint32_t max_depth)
 {
     const struct lv_grow *g = &q->draft.grow;
+    const uint32_t depth = max_depth < LV_LOOKUP_DEPTH_MAX ? max_depth : LV_LOOKUP_DEPTH_MAX;
     int32_t node[LV_LOOKUP_DEPTH_MAX], path[LV_LOOKUP_DEPTH_MAX];
 
-    if (!q->lookup_memory || !max_depth)
+    if (!q->lookup_memory || !depth)
         return;
     while (q->lookup.n < q->n)
         lv_lookup_append(&q->lookup, q->text[q->lookup.n]);
-    add_hits(q, g->root, NULL, 0, max_depth < LV_LOOKUP_DEPTH_MAX ? max_depth : LV_LOOKUP_DEPTH_MAX);
-    const uint32_t n = lv_grow_likely(g, node, LV_LOOKUP_DEPTH_MAX);
+    add_hits(q, g->root, NULL, 0, depth);
+    const uint32_t n = lv_grow_likely(g, node, depth);
 
     for (uint32_t i = 0; i < n; i++)
         path[i] = g->node[node[i]].token;
-    if (n && n < max_depth && n < LV_LOOKUP_DEPTH_MAX && lv_grow_p(g, node[n - 1]) >= P_MIN)
-        add_hits(q, node[n - 1], path, n, (max_depth < LV_LOOKUP_DEPTH_MAX ? max_depth : LV_LOOKUP_DEPTH_MAX) - n);
+    if (n && n < depth && lv_grow_p(g, node[n - 1]) >= P_MIN)
+        add_hits(q, node[n - 1], path, n, depth - n);
 }
 
 void lv_candidates_learn(lever_seq *q, int32_t token)

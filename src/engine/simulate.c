@@ -167,7 +167,7 @@ static void configure(struct lv_sim_config *c, const struct lever_plan_report *p
     stairs(&c->target, d, &target, context, c->max_rows, true);
     if (p->uses_draft)
         stairs(&c->draft, d, &draft, context, LV_DRAFT_ROWS, true);
-    if (c->apart && p->uses_draft) /* the accelerator is busy: the CPU drafts */
+    if (c->apart) /* the accelerator is busy: the CPU drafts */
         stairs(&c->beside, d, &draft, context, LV_DRAFT_ROWS, false);
     stairs(&c->head, d, &head, 0, LV_HEAD_ROWS, true);
 }
